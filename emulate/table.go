@@ -1,0 +1,17 @@
+//go:build linux
+
+package emulate
+
+// Row is everything known about one system call.
+type Row struct {
+	Name string // as the man page has it
+	// Args are the kinds of the arguments, one word each, for the trace:
+	// fd dirfd path str buf addr int uint long size flags mode off sig pid
+	// iov sockaddr, and "out:" before what the kernel writes.
+	Args string
+	Do   Handler // nil: ENOSYS
+	Note string  // what differs from Linux, or why it is left out
+}
+
+// Calls returns the one table, sorted by name.
+func Calls() []Row { return nil }

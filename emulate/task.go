@@ -1,0 +1,107 @@
+//go:build linux
+
+package emulate
+
+import (
+	"golang.org/x/sys/unix"
+
+	"oubliette/emulate/vfs"
+	"oubliette/fdtable"
+)
+
+// System is the emulated kernel of one jail. It belongs to the warden's thread:
+// nothing in it is locked.
+type System struct {
+	Host     Host
+	FS       *vfs.Namespace
+	Handlers map[int]Handler // by number; no entry is ENOSYS
+	Hostname string
+	CPUs     int // what sched_getaffinity and /proc/cpuinfo show
+	Limits   Limits
+
+	tasks     map[int]*Task    // by tid
+	processes map[int]*Process // by tgid, zombies included
+	lastPID   int
+}
+
+// Limits bounds a whole jail; 0 is no bound.
+type Limits struct {
+	Tasks int   // alive at once
+	Disk  int64 // bytes in memory file systems
+}
+
+// Process is a thread group.
+type Process struct {
+	PID      int
+	Parent   *Process // nil for task 1
+	Children []*Process
+	PGID     int
+	SID      int
+	Threads  map[int]*Task // by tid
+	Rlimits  [16]unix.Rlimit
+	Exe      *vfs.Dentry
+	Args     []string // as execve had them, for /proc/PID/cmdline
+	Env      []string
+
+	exited   fdtable.Queue // woken when a child changes state
+	status   unix.WaitStatus
+	state    processState
+	exitSig  int // signal to the parent at exit
+	selfCPU  Usage
+	childCPU Usage
+}
+
+type processState int
+
+const (
+	alive processState = iota
+	zombie
+	reaped
+)
+
+// Task is one guest thread: struct task_struct.
+type Task struct {
+	TID     int
+	Process *Process
+	Machine Machine
+	Sys     *System
+	FDs     *fdtable.Table
+	FS      *FSContext
+	Cred    Cred
+	Comm    string // at most 15 bytes
+}
+
+// FSContext is what CLONE_FS shares: struct fs_struct.
+type FSContext struct {
+	Root, Cwd *vfs.Dentry
+	Umask     uint32
+}
+
+// Cred is who a task is: struct cred. A guest has all capabilities of its own
+// world exactly if EUID is 0.
+type Cred struct {
+	RUID, EUID, SUID, FSUID uint32
+	RGID, EGID, SGID, FSGID uint32
+	Groups                  []uint32
+}
+
+// Access is the identity file checks use.
+func (t *Task) Access() vfs.Cred {
+	return vfs.Cred{UID: t.Cred.FSUID, GID: t.Cred.FSGID, Groups: t.Cred.Groups}
+}
+
+// Limit is the soft limit of an RLIMIT_ resource.
+func (t *Task) Limit(resource int) uint64 { return t.Process.Rlimits[resource].Cur }
+
+// InstallFD gives d the lowest free descriptor that is at least low. On error d
+// is released. EMFILE. Takes over d.
+func (t *Task) InstallFD(d *fdtable.Description, low int, cloexec bool) (int, error) {
+	fd, err := t.FDs.Install(d, low, int(min(t.Limit(unix.RLIMIT_NOFILE), maxFiles)), cloexec)
+	if err != nil {
+		_ = d.Release()
+	}
+	return fd, err
+}
+
+// maxFiles is fs.nr_open's default: no process has more descriptors.
+const maxFiles = 1 << 20

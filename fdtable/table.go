@@ -1,0 +1,199 @@
+//go:build linux
+
+package fdtable
+
+import (
+	"maps"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// Description is an open file description (open(2), "Open file descriptions"):
+// what dup and fork share.
+type Description struct {
+	File File
+	// Entry is the name the file was opened by, nil for what has none. The *at
+	// calls, /proc/self/fd and fchdir use it; vfs gives *vfs.Dentry.
+	Entry Entry
+	// Offset is the file offset in bytes, or a directory's position.
+	Offset int64
+	// Flags holds the access mode and the status flags F_GETFL gives
+	// (O_APPEND, O_NONBLOCK, …; O_PATH and O_DIRECTORY too).
+	Flags int
+	// Owner, Signal: fcntl F_SETOWN and F_SETSIG.
+	Owner, Signal int
+
+	refs    int
+	release []func()
+}
+
+// Entry is a place in the guest's tree.
+type Entry interface {
+	Path() string
+}
+
+// NewDescription returns a description with one reference, which the caller
+// owns: Install takes it over, Release drops it. Takes over file.
+func NewDescription(file File, entry Entry, flags int) *Description {
+	return &Description{File: file, Entry: entry, Flags: flags, refs: 1}
+}
+
+// Retain adds a reference, for a call that parks while it uses d or for a
+// descriptor in flight.
+func (d *Description) Retain() *Description {
+	d.refs++
+	return d
+}
+
+// OnRelease adds fn to what runs when the last reference goes, before Close.
+func (d *Description) OnRelease(fn func()) { d.release = append(d.release, fn) }
+
+// Release drops a reference and closes the file with the last one.
+func (d *Description) Release() error {
+	d.refs--
+	if d.refs > 0 {
+		return nil
+	}
+	for _, fn := range d.release {
+		fn()
+	}
+	return d.File.Close()
+}
+
+// Slot is one descriptor: the description and the descriptor's own flag.
+type Slot struct {
+	*Description
+	CloseOnExec bool
+}
+
+// Table maps descriptor numbers to descriptions: struct files_struct. Tasks with
+// CLONE_FILES share one; Retain and Release count them.
+type Table struct {
+	slots map[int]Slot
+	next  int // no free number below this
+	refs  int
+}
+
+// NewTable returns an empty table with one reference.
+func NewTable() *Table { return &Table{slots: make(map[int]Slot), refs: 1} }
+
+// Retain adds a sharing task.
+func (t *Table) Retain() *Table {
+	t.refs++
+	return t
+}
+
+// Shared reports whether more than one task holds the table.
+func (t *Table) Shared() bool { return t.refs > 1 }
+
+// Release drops a sharing task; the last one closes every descriptor.
+func (t *Table) Release() {
+	t.refs--
+	if t.refs > 0 {
+		return
+	}
+	for _, fd := range t.Numbers() {
+		_ = t.Close(fd)
+	}
+}
+
+// Get returns the description of fd. EBADF if there is none.
+func (t *Table) Get(fd int) (*Description, error) {
+	if s, ok := t.slots[fd]; ok {
+		return s.Description, nil
+	}
+	return nil, unix.EBADF
+}
+
+// Slot returns descriptor fd with its flag. EBADF if there is none.
+func (t *Table) Slot(fd int) (Slot, error) {
+	if s, ok := t.slots[fd]; ok {
+		return s, nil
+	}
+	return Slot{}, unix.EBADF
+}
+
+// Install gives d the lowest free number that is at least low and below limit
+// (RLIMIT_NOFILE). EMFILE if there is none; d is then still the caller's. Takes
+// over d on success.
+func (t *Table) Install(d *Description, low, limit int, cloexec bool) (int, error) {
+	fd := max(low, 0)
+	if fd <= t.next {
+		fd = t.next
+	}
+	for ; ; fd++ {
+		if _, used := t.slots[fd]; !used {
+			break
+		}
+	}
+	if fd >= limit {
+		return -1, unix.EMFILE
+	}
+	if low <= t.next {
+		t.next = fd + 1
+	}
+	t.slots[fd] = Slot{d, cloexec}
+	return fd, nil
+}
+
+// Replace puts d at number fd, closing what was there (dup2). EBADF if fd is
+// outside [0, limit). Takes over d on success.
+func (t *Table) Replace(fd, limit int, d *Description, cloexec bool) error {
+	if fd < 0 || fd >= limit {
+		return unix.EBADF
+	}
+	old, used := t.slots[fd]
+	t.slots[fd] = Slot{d, cloexec}
+	if used {
+		_ = old.Release()
+	}
+	return nil
+}
+
+// SetCloseOnExec sets fd's FD_CLOEXEC. EBADF.
+func (t *Table) SetCloseOnExec(fd int, on bool) error {
+	s, ok := t.slots[fd]
+	if !ok {
+		return unix.EBADF
+	}
+	s.CloseOnExec = on
+	t.slots[fd] = s
+	return nil
+}
+
+// Close frees fd. EBADF, or what the file's Close gave (the number is free all
+// the same, as on Linux).
+func (t *Table) Close(fd int) error {
+	s, ok := t.slots[fd]
+	if !ok {
+		return unix.EBADF
+	}
+	delete(t.slots, fd)
+	t.next = min(t.next, fd)
+	return s.Release()
+}
+
+// Clone returns a copy that shares the descriptions: what fork gives the child.
+func (t *Table) Clone() *Table {
+	n := &Table{slots: maps.Clone(t.slots), next: t.next, refs: 1}
+	for _, s := range n.slots {
+		s.Retain()
+	}
+	return n
+}
+
+// CloseOnExec closes what execve(2) closes.
+func (t *Table) CloseOnExec() {
+	for _, fd := range t.Numbers() {
+		if t.slots[fd].CloseOnExec {
+			_ = t.Close(fd)
+		}
+	}
+}
+
+// Numbers returns the open descriptors in ascending order.
+func (t *Table) Numbers() []int { return slices.Sorted(maps.Keys(t.slots)) }
+
+// Len is how many descriptors are open.
+func (t *Table) Len() int { return len(t.slots) }

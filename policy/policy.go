@@ -1,0 +1,106 @@
+package policy
+
+import "time"
+
+// Action is what becomes of a call.
+type Action string
+
+// The actions. The empty Action is Kill, so that a zero Policy kills.
+const (
+	Kill    Action = "kill"    // end the jail with a Violation
+	Emulate Action = "emulate" // the handler of that name answers
+	Allow   Action = "allow"   // the real kernel answers; never stops where the filter can tell
+	Deny    Action = "deny"    // fail with Rule.Errno
+)
+
+// Policy is everything about a jail that can be written down. It is plain data:
+// it prints, stores as JSON and compares with cmp.Diff. The zero Policy kills at
+// the first call and shows nothing.
+type Policy struct {
+	// Calls is an ordered list; the first rule that matches decides.
+	Calls []Rule `json:"calls"`
+	// Default decides where no rule matches.
+	Default Action `json:"default,omitempty"`
+	// Mounts is the guest's tree, outer mounts first. None: an empty root.
+	Mounts []Mount `json:"mounts,omitempty"`
+	// Limits bounds what the guest may use.
+	Limits Limits `json:"limits,omitzero"`
+	// Identity is who the guest is.
+	Identity Identity `json:"identity,omitzero"`
+	// Time replaces the host's clock. Zero: the host's.
+	Time Time `json:"time,omitzero"`
+	// Seed, if not nil, makes all randomness the guest sees repeatable.
+	Seed *uint64 `json:"seed,omitempty"`
+}
+
+// Rule says what happens to some calls.
+type Rule struct {
+	// Calls names system calls as the man pages do (openat, getdents64).
+	Calls []string `json:"calls"`
+	// When must all hold for the rule to match.
+	When []Condition `json:"when,omitempty"`
+	// Action decides.
+	Action Action `json:"action"`
+	// Errno is the error name of a Deny ("EPERM"); empty means ENOSYS.
+	Errno string `json:"errno,omitempty"`
+	// Reason is why, for whoever reads the policy.
+	Reason string `json:"reason,omitempty"`
+}
+
+// Condition compares one argument: arg & Mask (all bits if 0) Op Value.
+type Condition struct {
+	Arg   int    `json:"arg"` // 0 to 5
+	Mask  uint64 `json:"mask,omitempty"`
+	Op    string `json:"op"` // ==, !=, <, <=, >, >= (unsigned, 64 bits)
+	Value uint64 `json:"value"`
+}
+
+// Mount puts a file system at Guest.
+type Mount struct {
+	// Guest is the absolute path in the guest's tree.
+	Guest string `json:"guest"`
+	// Kind: "host" (Host's directory or file), "memory", "dev", "proc".
+	Kind string `json:"kind"`
+	// Host is the host path of a "host" mount.
+	Host string `json:"host,omitempty"`
+	// Write lets the guest write: through to the host, unless Overlay.
+	Write bool `json:"write,omitempty"`
+	// Overlay takes every write in memory over the host directory.
+	Overlay bool `json:"overlay,omitempty"`
+	// Frozen says that nobody changes the host files during the run, so that
+	// attributes may be cached.
+	Frozen bool `json:"frozen,omitempty"`
+	// Optional skips the mount if Host does not exist.
+	Optional bool `json:"optional,omitempty"`
+	// Bytes and Inodes bound a memory or overlay mount. 0: no bound of its own.
+	Bytes  int64 `json:"bytes,omitempty"`
+	Inodes int64 `json:"inodes,omitempty"`
+	// Mode is the permission bits of a memory mount's root. 0: 0755.
+	Mode uint32 `json:"mode,omitempty"`
+}
+
+// Limits bounds a jail. 0 is no bound beyond the host's.
+type Limits struct {
+	Memory int64         `json:"memory,omitempty"` // bytes of address space of each process (RLIMIT_AS)
+	Tasks  int           `json:"tasks,omitempty"`  // processes and threads alive at once
+	Files  int           `json:"files,omitempty"`  // descriptors a process (RLIMIT_NOFILE)
+	Disk   int64         `json:"disk,omitempty"`   // bytes in all in-memory files together
+	CPU    time.Duration `json:"cpu,omitempty"`    // CPU time of each process (RLIMIT_CPU), whole seconds, rounded up
+	Wall   time.Duration `json:"wall,omitempty"`   // time from Spawn to the end
+}
+
+// Identity is who and where the guest believes it is.
+type Identity struct {
+	UID      uint32   `json:"uid"`
+	GID      uint32   `json:"gid"`
+	Groups   []uint32 `json:"groups,omitempty"`
+	Hostname string   `json:"hostname,omitempty"` // "": "oubliette"
+	CPUs     int      `json:"cpus,omitempty"`     // 0: the host's
+}
+
+// Time is the guest's clock.
+type Time struct {
+	// Start, if not zero, is the virtual time at which the guest starts; the
+	// clock then advances only when the guest sleeps or asks.
+	Start time.Time `json:"start,omitzero"`
+}
