@@ -59,16 +59,24 @@ func (s *System) After(d time.Duration) Deadline {
 func (c *Call) Wait(deadline Deadline, queues ...*fdtable.Queue) error {
 	t := c.Task
 	woken := false
-	w := &fdtable.Waiter{Woken: func() {
+	wake := func() {
 		woken = true
 		t.Machine.Unpark()
-	}}
-	for _, q := range queues {
+	}
+	waiters := make([]fdtable.Waiter, len(queues))
+	for i, q := range queues {
 		if q != nil {
-			q.Add(w)
-			defer q.Remove(w)
+			waiters[i].Woken = wake
+			q.Add(&waiters[i])
 		}
 	}
+	defer func() {
+		for i, q := range queues {
+			if q != nil {
+				q.Remove(&waiters[i])
+			}
+		}
+	}()
 	expired := false
 	if deadline != 0 {
 		left := time.Duration(deadline - c.Sys.Now())

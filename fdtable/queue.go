@@ -23,46 +23,84 @@ const (
 
 // Queue is a wait queue: what sleeps until a file's readiness changes. The zero
 // Queue is empty. Like everything here it belongs to the warden's thread, so it
-// has no lock.
+// has no lock. A list, so that a guest cannot make leaving it slow.
 type Queue struct {
-	waiters []*Waiter
+	first, last *Waiter
 }
 
-// Waiter is one sleeper. Woken is called by Wake and must only take note (mark a
-// task runnable, an epoll item ready). Being woken is a hint: look again.
+// Waiter is one sleeper, in at most one queue. Woken is called by Wake and must
+// only take note (mark a task runnable, an epoll item ready). Being woken is a
+// hint: look again.
 type Waiter struct {
 	Woken func()
-	// Exclusive: Wake stops after the first exclusive waiter (EPOLLEXCLUSIVE,
+	// Exclusive: Wake tells only one waiter of this kind (EPOLLEXCLUSIVE,
 	// accept).
 	Exclusive bool
+	// Events that concern this waiter; 0 is all.
+	Events Events
+
+	queue      *Queue
+	prev, next *Waiter
 }
 
 // Add puts w at the end of q. The caller removes it.
-func (q *Queue) Add(w *Waiter) { q.waiters = append(q.waiters, w) }
+func (q *Queue) Add(w *Waiter) {
+	if w.queue != nil {
+		w.queue.Remove(w)
+	}
+	w.queue, w.prev, w.next = q, q.last, nil
+	if q.last == nil {
+		q.first = w
+	} else {
+		q.last.next = w
+	}
+	q.last = w
+}
 
 // Remove takes w out of q; not being there is no error.
 func (q *Queue) Remove(w *Waiter) {
-	for i, x := range q.waiters {
-		if x == w {
-			q.waiters = append(q.waiters[:i:i], q.waiters[i+1:]...)
-			return
-		}
-	}
-}
-
-// Wake tells every waiter, oldest first, up to and including the first
-// exclusive one. A waiter may add and remove waiters while it is told.
-func (q *Queue) Wake() {
-	if len(q.waiters) == 0 {
+	if w.queue != q {
 		return
 	}
-	for _, w := range append([]*Waiter(nil), q.waiters...) {
-		w.Woken()
-		if w.Exclusive {
-			return
+	if w.prev == nil {
+		q.first = w.next
+	} else {
+		w.prev.next = w.next
+	}
+	if w.next == nil {
+		q.last = w.prev
+	} else {
+		w.next.prev = w.prev
+	}
+	w.queue, w.prev, w.next = nil, nil, nil
+}
+
+// Wake tells every waiter, oldest first, but only one exclusive one.
+func (q *Queue) Wake() { q.WakeFor(^Events(0)) }
+
+// WakeFor is Wake for those whom one of the events concerns, so that an
+// edge-triggered reader is not told of room to write. A waiter may add and
+// remove waiters while it is told; one removed is not told any more.
+func (q *Queue) WakeFor(ev Events) {
+	if q.first == nil {
+		return
+	}
+	var few [8]*Waiter
+	told := few[:0]
+	exclusive := false
+	for w := q.first; w != nil; w = w.next {
+		if w.Events != 0 && w.Events&ev == 0 || w.Exclusive && exclusive {
+			continue
+		}
+		exclusive = exclusive || w.Exclusive
+		told = append(told, w)
+	}
+	for _, w := range told {
+		if w.queue == q {
+			w.Woken()
 		}
 	}
 }
 
 // Empty reports whether nobody waits.
-func (q *Queue) Empty() bool { return len(q.waiters) == 0 }
+func (q *Queue) Empty() bool { return q.first == nil }

@@ -72,6 +72,7 @@ type Slot struct {
 type Table struct {
 	slots map[int]Slot
 	next  int // no free number below this
+	size  int // see Size
 	refs  int
 }
 
@@ -134,6 +135,7 @@ func (t *Table) Install(d *Description, low, limit int, cloexec bool) (int, erro
 		t.next = fd + 1
 	}
 	t.slots[fd] = Slot{d, cloexec}
+	t.size = max(t.size, fd+1)
 	return fd, nil
 }
 
@@ -145,6 +147,7 @@ func (t *Table) Replace(fd, limit int, d *Description, cloexec bool) error {
 	}
 	old, used := t.slots[fd]
 	t.slots[fd] = Slot{d, cloexec}
+	t.size = max(t.size, fd+1)
 	if used {
 		_ = old.Release()
 	}
@@ -176,7 +179,7 @@ func (t *Table) Close(fd int) error {
 
 // Clone returns a copy that shares the descriptions: what fork gives the child.
 func (t *Table) Clone() *Table {
-	n := &Table{slots: maps.Clone(t.slots), next: t.next, refs: 1}
+	n := &Table{slots: maps.Clone(t.slots), next: t.next, size: t.size, refs: 1}
 	for _, s := range n.slots {
 		s.Retain()
 	}
@@ -194,6 +197,16 @@ func (t *Table) CloseOnExec() {
 
 // Numbers returns the open descriptors in ascending order.
 func (t *Table) Numbers() []int { return slices.Sorted(maps.Keys(t.slots)) }
+
+// Size is what Linux's table would have room for, struct fdtable's max_fds:
+// select(2) looks no further, whatever its first argument.
+func (t *Table) Size() int {
+	n := 64
+	for n < t.size {
+		n *= 2
+	}
+	return n
+}
 
 // Len is how many descriptors are open.
 func (t *Table) Len() int { return len(t.slots) }
