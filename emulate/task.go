@@ -16,12 +16,17 @@ type System struct {
 	FS       *vfs.Namespace
 	Handlers map[int]Handler // by number; no entry is ENOSYS
 	Hostname string
+	Domain   string // NIS domain name, "(none)" if empty
 	CPUs     int // what sched_getaffinity and /proc/cpuinfo show
 	Limits   Limits
 
 	tasks     map[int]*Task    // by tid
 	processes map[int]*Process // by tgid, zombies included
 	lastPID   int
+
+	// Current is the task whose handler runs, for /proc/self. Whoever runs
+	// handlers sets it whenever a task's coroutine goes on.
+	Current *Task
 }
 
 // Limits bounds a whole jail; 0 is no bound.
@@ -42,6 +47,11 @@ type Process struct {
 	Exe      *vfs.Dentry
 	Args     []string // as execve had them, for /proc/PID/cmdline
 	Env      []string
+	Attr     ProcessAttr
+	Started  Deadline // when fork made it
+
+	// Subreaper is PR_SET_CHILD_SUBREAPER; a new process is none.
+	Subreaper bool
 
 	exited   fdtable.Queue // woken when a child changes state
 	status   unix.WaitStatus
@@ -69,6 +79,11 @@ type Task struct {
 	FS      *FSContext
 	Cred    Cred
 	Comm    string // at most 15 bytes
+	Attr    TaskAttr
+	Restart Restart
+	// DeathSignal is PR_SET_PDEATHSIG: what the task gets when its parent
+	// exits. A new task has none.
+	DeathSignal int
 }
 
 // FSContext is what CLONE_FS shares: struct fs_struct.

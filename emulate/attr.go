@@ -1,0 +1,26 @@
+//go:build linux
+
+package emulate
+
+// TaskAttr is what a task keeps for the asking and clone(2) copies as it is.
+// Slices in it are never written, only replaced.
+type TaskAttr struct {
+	Policy      int // SCHED_OTHER, SCHED_BATCH or SCHED_IDLE
+	ResetOnFork bool
+	Nice        int
+	Slice       uint64   // sched_runtime of sched_setattr(2), 0: the usual
+	Affinity    []uint64 // nil: every CPU
+	IOPriority  int      // as ioprio_get(2) gives it
+	TimerSlack  uint64   // ns; 0: the usual 50 µs
+	Personality uint32
+	NoNewPrivs  bool // what the guest asked; the kernel's bit is always set
+	SecureBits  uint32
+}
+
+// ProcessAttr is the same for a process, copied by fork(2) and kept by
+// execve(2), which clears Undumpable.
+type ProcessAttr struct {
+	Undumpable  bool
+	NoHugePages bool // PR_SET_THP_DISABLE
+	OOMScoreAdj int
+}
