@@ -25,8 +25,9 @@ type Machine interface {
 	Native(nr int, args [6]uint64) (uint64, error)
 	// Clone makes a real thread or process; see CloneRequest.
 	Clone(r CloneRequest) (Machine, error)
-	// Exec replaces the process by a new one running image. On success the
-	// thread is gone and Exec returns ErrGone.
+	// Exec replaces the process's image. On success the other threads are
+	// being killed, Commit has been called and the call's result is ignored;
+	// on error everything is as before.
 	Exec(r ExecRequest) error
 	// Park sleeps until Unpark, a signal (ErrInterrupted) or death (ErrGone).
 	Park() error
@@ -39,9 +40,12 @@ type Machine interface {
 	// SignalState tells the thread's blocked mask and its process's ignored
 	// and caught signals, bit n-1 for signal n.
 	SignalState() (SignalState, error)
-	// SetSignalMask replaces the thread's blocked mask until the call returns
-	// to the guest with a signal frame that restores old, or for good.
-	SetSignalMask(mask uint64) error
+	// SetWaitMask says which signals do not interrupt Park, instead of the
+	// blocked mask; nil goes back to that. The blocked mask itself stays.
+	SetWaitMask(mask *uint64)
+	// TakeSignal takes a pending signal in set off the thread and its process.
+	// EAGAIN if there is none.
+	TakeSignal(set uint64) (Signal, error)
 	// Usage is the process's resource use as the host knows it.
 	Usage(thread bool) (Usage, error)
 	// ProcFile reads a file of the host's /proc/PID (maps, stat, status,
@@ -83,17 +87,19 @@ type CloneRequest struct {
 	Stack    uint64 // 0: the parent's
 	TLS      uint64
 	ChildTID uint64 // for CLONE_CHILD_CLEARTID
-	// Child is called with the new thread before it runs.
-	Child func(Machine) *Task
+	// Child is called with the new thread before it runs and makes its task.
+	Child func(Machine) (*Task, error)
 }
 
 // ExecRequest is execve(2) after path and permission checks.
 type ExecRequest struct {
-	Entry *vfs.Dentry // the program file, "#!" not yet followed
-	Path  string      // AT_EXECFN
-	Args  []string
-	Env   []string
-	// Commit is called when nothing can fail any more and the old process is
-	// about to go: close-on-exec, the table of names, and so on.
-	Commit func(exe *vfs.Dentry, comm string)
+	Path string // of the program in the tree, and AT_EXECFN
+	Args []string
+	Env  []string
+	// Open opens a program or interpreter by its path in the guest's tree,
+	// checking that the task may execute it.
+	Open func(path string) (*vfs.Dentry, error)
+	// Commit is called when nothing can fail any more: exe is the program file
+	// ("#!" followed), args what it is given.
+	Commit func(exe *vfs.Dentry, args []string)
 }

@@ -53,12 +53,21 @@ type Process struct {
 	// Subreaper is PR_SET_CHILD_SUBREAPER; a new process is none.
 	Subreaper bool
 
-	exited   fdtable.Queue // woken when a child changes state
-	status   unix.WaitStatus
-	state    processState
-	exitSig  int // signal to the parent at exit
-	selfCPU  Usage
-	childCPU Usage
+	// Job control: the signal it is stopped by (0: running), and what wait4 has
+	// still to report.
+	stopSig                unix.Signal
+	stopReport, contReport bool
+	// What rt_sigaction said of SIGCHLD: SIG_IGN, SA_NOCLDWAIT, SA_NOCLDSTOP.
+	chldIgnored, chldNoWait, chldNoStop bool
+
+	exited                fdtable.Queue // woken when a child changes state
+	status                unix.WaitStatus
+	state                 processState
+	exitSig               int    // signal to the parent at exit, 0 none
+	uid                   uint32 // real uid, for the parent's siginfo
+	execed                bool   // since its fork (setpgid)
+	selfUsage, childUsage Usage  // of the ended process; of its reaped children
+	atExit                []func()
 }
 
 type processState int
@@ -84,12 +93,15 @@ type Task struct {
 	// DeathSignal is PR_SET_PDEATHSIG: what the task gets when its parent
 	// exits. A new task has none.
 	DeathSignal int
+
+	atExit []func()
 }
 
 // FSContext is what CLONE_FS shares: struct fs_struct.
 type FSContext struct {
 	Root, Cwd *vfs.Dentry
 	Umask     uint32
+	refs      int
 }
 
 // Cred is who a task is: struct cred. A guest has all capabilities of its own

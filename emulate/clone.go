@@ -1,0 +1,185 @@
+//go:build linux
+
+package emulate
+
+import (
+	"golang.org/x/sys/unix"
+)
+
+// Flags of clone(2) the guest may give. Namespaces (EPERM, as for an
+// unprivileged process), pidfds and cgroups are not among them.
+const (
+	cloneNamespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC |
+		unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET | cloneNewTime
+	cloneNewTime = 0x80
+	// What the real kernel is told; CLONE_UNTRACED above all is not.
+	cloneNative = unix.CLONE_VM | unix.CLONE_SIGHAND | unix.CLONE_THREAD | unix.CLONE_SETTLS |
+		unix.CLONE_CHILD_CLEARTID | unix.CLONE_VFORK
+	// What clone3 knows and clone cannot say.
+	cloneHigh = ^uint64(0xffffffff)
+)
+
+// cloneArgs is struct clone_args in its first version; more of it must be 0.
+type cloneArgs struct {
+	Flags, PIDFD, ChildTID, ParentTID, ExitSignal, Stack, StackSize, TLS uint64
+	SetTID, SetTIDSize, Cgroup                                           uint64
+}
+
+func fork(c *Call) (uint64, error) {
+	return c.clone(cloneArgs{ExitSignal: uint64(unix.SIGCHLD)})
+}
+
+func vfork(c *Call) (uint64, error) {
+	return c.clone(cloneArgs{Flags: unix.CLONE_VFORK | unix.CLONE_VM, ExitSignal: uint64(unix.SIGCHLD)})
+}
+
+func clone(c *Call) (uint64, error) {
+	flags, stack, ptid, ctid, tls := c.Size(0), c.Addr(1), c.Addr(2), c.Addr(3), c.Addr(4)
+	if flags&unix.CLONE_PIDFD != 0 && flags&unix.CLONE_PARENT_SETTID != 0 {
+		return 0, unix.EINVAL
+	}
+	return c.clone(cloneArgs{Flags: flags & 0xffffff00, ExitSignal: flags & 0xff,
+		Stack: stack, ParentTID: ptid, ChildTID: ctid, TLS: tls})
+}
+
+// maxCloneArgs is PAGE_SIZE, the largest struct copy_struct_from_user takes.
+const maxCloneArgs = 4096
+
+func clone3(c *Call) (uint64, error) {
+	addr, size := c.Addr(0), c.Size(1)
+	var a cloneArgs
+	switch {
+	case size > maxCloneArgs:
+		return 0, unix.E2BIG
+	case size < 64:
+		return 0, unix.EINVAL
+	}
+	buf := make([]byte, max(size, 88))
+	if err := c.Read(addr, buf[:size]); err != nil {
+		return 0, err
+	}
+	for _, b := range buf[88:] {
+		if b != 0 {
+			return 0, unix.E2BIG
+		}
+	}
+	for i, p := range []*uint64{&a.Flags, &a.PIDFD, &a.ChildTID, &a.ParentTID, &a.ExitSignal, &a.Stack,
+		&a.StackSize, &a.TLS, &a.SetTID, &a.SetTIDSize, &a.Cgroup} {
+		*p = leUint64(buf[8*i:])
+	}
+	const cloneIntoCgroup, cloneClearSighand = 1 << 33, 1 << 32
+	switch {
+	case a.Flags&^(0xffffff00|cloneIntoCgroup|cloneClearSighand) != 0 && a.Flags&0xff&^cloneNewTime != 0,
+		a.Flags&(unix.CLONE_DETACHED|0xff&^cloneNewTime) != 0,
+		a.ExitSignal > 64, (a.Stack == 0) != (a.StackSize == 0),
+		a.Flags&(cloneIntoCgroup|cloneClearSighand) != 0:
+		return 0, unix.EINVAL
+	case a.SetTIDSize != 0:
+		return 0, unix.EPERM
+	}
+	a.Stack += a.StackSize
+	return c.clone(a)
+}
+
+func (c *Call) clone(a cloneArgs) (uint64, error) {
+	t, s := c.Task, c.Sys
+	f := a.Flags
+	switch {
+	case f&cloneNamespaces != 0:
+		return 0, unix.EPERM
+	case f&cloneHigh != 0, f&unix.CLONE_PIDFD != 0,
+		f&unix.CLONE_THREAD != 0 && f&unix.CLONE_SIGHAND == 0,
+		f&unix.CLONE_SIGHAND != 0 && f&unix.CLONE_VM == 0,
+		f&unix.CLONE_PARENT != 0 && t.Process.PID == 1:
+		return 0, unix.EINVAL
+	case s.Limits.Tasks > 0 && len(s.tasks) >= s.Limits.Tasks,
+		uint64(len(s.tasks)) >= t.Limit(unix.RLIMIT_NPROC):
+		return 0, unix.EAGAIN
+	}
+	var child *Task
+	_, err := t.Machine.Clone(CloneRequest{
+		Flags: f & cloneNative, Stack: a.Stack, TLS: a.TLS, ChildTID: a.ChildTID,
+		Child: func(m Machine) (*Task, error) {
+			child = s.newTask(t, a)
+			child.Machine = m
+			var tid [4]byte
+			putLeUint32(tid[:], uint32(child.TID))
+			if f&unix.CLONE_PARENT_SETTID != 0 {
+				_, _ = t.Machine.WriteMemory(tid[:], a.ParentTID)
+			}
+			if f&unix.CLONE_CHILD_SETTID != 0 {
+				_, _ = m.WriteMemory(tid[:], a.ChildTID)
+			}
+			return child, nil
+		}})
+	if err != nil {
+		return 0, err
+	}
+	return uint64(child.TID), nil
+}
+
+// newTask is kernel/fork.c:copy_process over our data.
+func (s *System) newTask(t *Task, a cloneArgs) *Task {
+	f := a.Flags
+	n := &Task{TID: s.newPID(), Sys: s, Cred: t.Cred, Comm: t.Comm, FDs: t.FDs, FS: t.FS}
+	if f&unix.CLONE_FILES != 0 {
+		n.FDs.Retain()
+	} else {
+		n.FDs = t.FDs.Clone()
+	}
+	if f&unix.CLONE_FS != 0 {
+		n.FS.refs++
+	} else {
+		fs := *t.FS
+		fs.refs = 1
+		n.FS = &fs
+	}
+	p := t.Process
+	if f&unix.CLONE_THREAD == 0 {
+		old := p
+		p = &Process{PID: n.TID, Parent: old, PGID: old.PGID, SID: old.SID, Rlimits: old.Rlimits, Exe: old.Exe,
+			Args: old.Args, Env: old.Env, Threads: make(map[int]*Task), exitSig: int(a.ExitSignal & 0xff), uid: t.Cred.RUID,
+			chldIgnored: old.chldIgnored, chldNoWait: old.chldNoWait, chldNoStop: old.chldNoStop}
+		if f&unix.CLONE_PARENT != 0 {
+			p.Parent, p.exitSig = old.Parent, old.exitSig
+		}
+		p.Parent.Children = append(p.Parent.Children, p)
+		s.processes[p.PID] = p
+	}
+	n.Process = p
+	p.Threads[n.TID] = n
+	s.tasks[n.TID] = n
+	return n
+}
+
+func unshare(c *Call) (uint64, error) {
+	flags, t := uint64(c.Flags(0)), c.Task
+	switch {
+	case flags&^(cloneNamespaces|unix.CLONE_FILES|unix.CLONE_FS|unix.CLONE_SYSVSEM|unix.CLONE_THREAD|
+		unix.CLONE_SIGHAND|unix.CLONE_VM) != 0:
+		return 0, unix.EINVAL
+	case flags&cloneNamespaces != 0:
+		return 0, unix.EPERM
+	case flags&(unix.CLONE_THREAD|unix.CLONE_SIGHAND|unix.CLONE_VM) != 0 && len(t.Process.Threads) > 1:
+		return 0, unix.EINVAL
+	}
+	if flags&unix.CLONE_FILES != 0 {
+		t.UnshareFiles()
+	}
+	if flags&unix.CLONE_FS != 0 && t.FS.refs > 1 {
+		t.FS.refs--
+		fs := *t.FS
+		fs.refs = 1
+		t.FS = &fs
+	}
+	return 0, nil
+}
+
+// UnshareFiles gives the task a descriptor table of its own.
+func (t *Task) UnshareFiles() {
+	if t.FDs.Shared() {
+		old := t.FDs
+		t.FDs = old.Clone()
+		old.Release()
+	}
+}

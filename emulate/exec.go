@@ -1,0 +1,224 @@
+//go:build linux
+
+package emulate
+
+import (
+	"path"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"oubliette/emulate/vfs"
+)
+
+// Bounds of execve(2): MAX_ARG_STRLEN, and what _STK_LIM/4*3 leaves for all
+// strings and pointers together (fs/exec.c:bprm_stack_limits).
+const (
+	maxArgLen  = 128 << 10
+	maxArgs    = 6 << 20
+)
+
+func execve(c *Call) (uint64, error) {
+	filename, argv, envp := c.Addr(0), c.Addr(1), c.Addr(2)
+	name, err := c.String(filename, unix.PathMax)
+	if err != nil {
+		return 0, err
+	}
+	return c.exec(unix.AT_FDCWD, name, argv, envp, 0)
+}
+
+func execveat(c *Call) (uint64, error) {
+	dirfd, argv, envp, flags := c.FD(0), c.Addr(2), c.Addr(3), c.Flags(4)
+	if flags&^(unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW) != 0 {
+		return 0, unix.EINVAL
+	}
+	name, err := c.Path(1)
+	if err != nil {
+		return 0, err
+	}
+	return c.exec(dirfd, name, argv, envp, flags)
+}
+
+func (c *Call) exec(dirfd int, name string, argv, envp uint64, flags int) (uint64, error) {
+	t := c.Task
+	d, err := c.entryAt(dirfd, name, flags)
+	if err != nil {
+		return 0, err
+	}
+	if err := t.mayExec(d); err != nil {
+		return 0, err
+	}
+	r := blockReader{c: c}
+	left := maxArgs
+	args, err := r.strings(argv, &left)
+	if err != nil {
+		return 0, err
+	}
+	env, err := r.strings(envp, &left)
+	if err != nil {
+		return 0, err
+	}
+	if len(args) == 0 {
+		args = []string{""} // fs/exec.c: an empty argv becomes { "" }
+	}
+	file := name
+	if dirfd != unix.AT_FDCWD && !path.IsAbs(name) {
+		file = execFDName(dirfd, name)
+	}
+	return 0, c.execFile(file, d, args, env)
+}
+
+// execFDName is what execveat calls a program given by descriptor.
+func execFDName(dirfd int, name string) string {
+	s := "/dev/fd/" + strconv.Itoa(dirfd)
+	if name != "" {
+		s += "/" + name
+	}
+	return s
+}
+
+// execFile replaces the process by the program d, called name.
+func (c *Call) execFile(name string, d *vfs.Dentry, args, env []string) error {
+	t := c.Task
+	return t.Machine.Exec(ExecRequest{
+		Path: name, Args: args, Env: env,
+		Open: func(p string) (*vfs.Dentry, error) {
+			if p == name {
+				return d, nil
+			}
+			return t.OpenExec(p)
+		},
+		Commit: func(exe *vfs.Dentry, args []string) { t.commitExec(exe, path.Base(name), args, env) },
+	})
+}
+
+// OpenExec finds the program at a path of the guest's and checks that the task
+// may execute it. EACCES also for what is not a regular file.
+func (t *Task) OpenExec(p string) (*vfs.Dentry, error) {
+	w := vfs.Walk{Root: t.FS.Root, Start: t.FS.Cwd, Cred: t.Access()}
+	found, err := w.Do(p)
+	if err != nil {
+		return nil, err
+	}
+	return found.Dentry, t.mayExec(found.Dentry)
+}
+
+func (t *Task) mayExec(d *vfs.Dentry) error {
+	a, err := d.Node.Attr()
+	if err != nil {
+		return err
+	}
+	if a.IsSymlink() {
+		return unix.ELOOP
+	}
+	if !a.IsRegular() {
+		return unix.EACCES
+	}
+	return vfs.Access(a, t.Access(), vfs.MayExec)
+}
+
+// commitExec is fs/exec.c:begin_new_exec over our data: the calling thread
+// becomes the leader and only thread, descriptors and dispositions are cut.
+func (t *Task) commitExec(exe *vfs.Dentry, comm string, args, env []string) {
+	s, p := t.Sys, t.Process
+	for tid, other := range p.Threads {
+		if other != t {
+			delete(p.Threads, tid)
+			delete(s.tasks, tid)
+			other.release()
+		}
+	}
+	delete(p.Threads, t.TID)
+	delete(s.tasks, t.TID)
+	t.TID = p.PID
+	p.Threads[t.TID] = t
+	s.tasks[t.TID] = t
+	t.UnshareFiles()
+	t.FDs.CloseOnExec()
+	p.Exe, p.Args, p.Env, p.execed = exe, args, env, true
+	p.chldNoWait, p.chldNoStop = false, false // SIG_IGN stays, flags of handlers go
+	t.Comm = comm[:min(len(comm), 15)]
+	t.Cred.SUID, t.Cred.SGID = t.Cred.EUID, t.Cred.EGID
+}
+
+// blockReader reads guest memory in aligned blocks and keeps them, so that
+// every byte of argv and envp is fetched once, in few reads.
+type blockReader struct {
+	c    *Call
+	addr uint64
+	data []byte
+}
+
+const readBlock = 4096
+
+// at returns the bytes from addr to the end of their block.
+func (r *blockReader) at(addr uint64) ([]byte, error) {
+	start := addr &^ (readBlock - 1)
+	if r.data == nil || start != r.addr {
+		p := make([]byte, readBlock)
+		n, err := r.c.Task.Machine.ReadMemory(p, start)
+		if err != nil {
+			return nil, err
+		}
+		r.addr, r.data = start, p[:n]
+	}
+	if i := int(addr - start); i < len(r.data) {
+		return r.data[i:], nil
+	}
+	return nil, unix.EFAULT
+}
+
+// strings reads a NULL-terminated array of strings. E2BIG when left runs out.
+func (r *blockReader) strings(array uint64, left *int) ([]string, error) {
+	if array == 0 {
+		return nil, nil
+	}
+	ptrs := blockReader{c: r.c}
+	var list []string
+	for {
+		addr, err := ptrs.pointer(array + 8*uint64(len(list)))
+		if err != nil || addr == 0 {
+			return list, err
+		}
+		s, err := r.string(addr)
+		if err != nil {
+			return nil, err
+		}
+		if *left -= len(s) + 1 + 8; *left < 0 {
+			return nil, unix.E2BIG
+		}
+		list = append(list, s)
+	}
+}
+
+func (r *blockReader) pointer(addr uint64) (uint64, error) {
+	p, err := r.at(addr)
+	if err != nil {
+		return 0, err
+	}
+	if len(p) >= 8 {
+		return leUint64(p), nil
+	}
+	var b [8]byte
+	err = r.c.Read(addr, b[:])
+	return leUint64(b[:]), err
+}
+
+func (r *blockReader) string(addr uint64) (string, error) {
+	var s []byte
+	for {
+		p, err := r.at(addr + uint64(len(s)))
+		if err != nil {
+			return "", err
+		}
+		for i, b := range p {
+			if b == 0 {
+				return string(append(s, p[:i]...)), nil
+			}
+		}
+		s = append(s, p...)
+		if len(s) >= maxArgLen {
+			return "", unix.E2BIG
+		}
+	}
+}

@@ -1,0 +1,271 @@
+//go:build linux
+
+package emulate
+
+import (
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"oubliette/emulate/vfs"
+	"oubliette/fdtable"
+)
+
+// maxPID is kernel.pid_max on 64-bit machines; numbers wrap below it.
+const maxPID = 1 << 22
+
+// NewInit makes task 1, the first process of the jail. The caller gives it a
+// Machine before anything runs. Takes over fds.
+func (s *System) NewInit(root *vfs.Dentry, cred Cred, fds *fdtable.Table) *Task {
+	s.tasks = make(map[int]*Task)
+	s.processes = make(map[int]*Process)
+	p := &Process{PID: 1, PGID: 1, SID: 1, Threads: make(map[int]*Task), exitSig: int(unix.SIGCHLD)}
+	t := &Task{TID: 1, Process: p, Sys: s, FDs: fds, Cred: cred,
+		FS: &FSContext{Root: root, Cwd: root, Umask: 0o022, refs: 1}}
+	p.Threads[1] = t
+	s.lastPID = 1
+	s.tasks[1] = t
+	s.processes[1] = p
+	return t
+}
+
+// Task returns the task with a tid, nil if there is none.
+func (s *System) Task(tid int) *Task { return s.tasks[tid] }
+
+// Process returns the process with a tgid, a zombie too; nil if there is none.
+func (s *System) Process(pid int) *Process { return s.processes[pid] }
+
+// Processes returns all processes in ascending order of pid.
+func (s *System) Processes() []*Process {
+	all := make([]*Process, 0, len(s.processes))
+	for _, p := range s.processes {
+		all = append(all, p)
+	}
+	slices.SortFunc(all, func(a, b *Process) int { return a.PID - b.PID })
+	return all
+}
+
+// Tasks is how many threads are alive.
+func (s *System) Tasks() int { return len(s.tasks) }
+
+// newPID returns a number that no task, process, group or session uses.
+func (s *System) newPID() int {
+	for {
+		s.lastPID++
+		if s.lastPID >= maxPID {
+			s.lastPID = 300 // RESERVED_PIDS of kernel/pid.c
+		}
+		if s.tasks[s.lastPID] == nil && s.processes[s.lastPID] == nil && !s.groupInUse(s.lastPID) {
+			return s.lastPID
+		}
+	}
+}
+
+func (s *System) groupInUse(id int) bool {
+	for _, p := range s.processes {
+		if p.PGID == id || p.SID == id {
+			return true
+		}
+	}
+	return false
+}
+
+// Leader is the process's main thread, or any other once that is gone; nil for
+// a zombie.
+func (p *Process) Leader() *Task {
+	if t := p.Threads[p.PID]; t != nil {
+		return t
+	}
+	for _, t := range p.Threads {
+		return t
+	}
+	return nil
+}
+
+// Zombie reports that the process has ended and was not waited for.
+func (p *Process) Zombie() bool { return p.state != alive }
+
+// PPID is the parent's pid, 0 for task 1.
+func (p *Process) PPID() int {
+	if p.Parent == nil {
+		return 0
+	}
+	return p.Parent.PID
+}
+
+// ExitTask takes note that the host thread of t has died. The process ends with
+// its last thread, with status as wait4 reported it for the leader.
+func (s *System) ExitTask(t *Task, status unix.WaitStatus, u Usage) {
+	p := t.Process
+	if s.tasks[t.TID] != t {
+		return
+	}
+	delete(s.tasks, t.TID)
+	delete(p.Threads, t.TID)
+	t.release()
+	if len(p.Threads) > 0 {
+		return
+	}
+	s.exitProcess(p, status, u)
+}
+
+// release gives back what a task holds.
+func (t *Task) release() {
+	for _, fn := range t.atExit {
+		fn()
+	}
+	t.atExit = nil
+	t.FDs.Release()
+	t.FS.refs--
+}
+
+// AtExit runs fn when the task ends, for what its calls leave behind (locks,
+// timers).
+func (t *Task) AtExit(fn func()) { t.atExit = append(t.atExit, fn) }
+
+func (s *System) exitProcess(p *Process, status unix.WaitStatus, u Usage) {
+	p.state, p.status, p.selfUsage = zombie, status, u
+	for _, fn := range p.atExit {
+		fn()
+	}
+	p.atExit = nil
+	if p.PID == 1 {
+		s.Host.Kill(nil)
+		return
+	}
+	for _, c := range p.Children {
+		c.Parent = s.processes[1]
+		c.Parent.Children = append(c.Parent.Children, c)
+		if c.state == zombie {
+			s.notifyParent(c, c.exitInfo())
+		}
+	}
+	p.Children = nil
+	s.orphanedGroups(p)
+	s.notifyParent(p, p.exitInfo())
+}
+
+// AtExit runs fn when the process ends.
+func (p *Process) AtExit(fn func()) { p.atExit = append(p.atExit, fn) }
+
+// exitInfo is the SIGCHLD of a process that ended (kernel/signal.c:do_notify_parent).
+func (p *Process) exitInfo() Signal {
+	sig := Signal{Number: p.exitSig, PID: p.PID, Code: cldExited, Value: uint64(p.status.ExitStatus())}
+	if p.status.Signaled() {
+		sig.Code, sig.Value = cldKilled, uint64(p.status.Signal())
+		if p.status.CoreDump() {
+			sig.Code = cldDumped
+		}
+	}
+	return sig
+}
+
+// si_code values of SIGCHLD (include/uapi/asm-generic/siginfo.h).
+const (
+	cldExited    = 1
+	cldKilled    = 2
+	cldDumped    = 3
+	cldTrapped   = 4
+	cldStopped   = 5
+	cldContinued = 6
+)
+
+// notifyParent tells p's parent of a change of state. A parent that ignores
+// SIGCHLD has its dead children reaped for it.
+func (s *System) notifyParent(p *Process, sig Signal) {
+	parent := p.Parent
+	if parent == nil || parent.state != alive {
+		return
+	}
+	isChild := sig.Number == int(unix.SIGCHLD)
+	stopped := sig.Code >= cldTrapped
+	if !stopped && isChild && (parent.chldIgnored || parent.chldNoWait) {
+		s.reap(p, false)
+	}
+	if sig.Number != 0 && !(isChild && (parent.chldIgnored || stopped && parent.chldNoStop)) {
+		sig.UID = p.uid
+		if l := parent.Leader(); l != nil {
+			_ = l.Machine.Signal(sig, true)
+		}
+	}
+	parent.exited.Wake()
+}
+
+// reap removes a zombie; its times go to the parent if count is set.
+func (s *System) reap(p *Process, count bool) {
+	p.state = reaped
+	delete(s.processes, p.PID)
+	if parent := p.Parent; parent != nil {
+		if i := slices.Index(parent.Children, p); i >= 0 {
+			parent.Children = slices.Delete(parent.Children, i, i+1)
+		}
+		if count {
+			parent.childUsage.add(p.selfUsage)
+			parent.childUsage.add(p.childUsage)
+		}
+	}
+}
+
+func (u *Usage) add(v Usage) {
+	u.User += v.User
+	u.System += v.System
+	u.MaxRSS = max(u.MaxRSS, v.MaxRSS)
+	u.MinorFaults += v.MinorFaults
+	u.MajorFaults += v.MajorFaults
+	u.VoluntarySwitches += v.VoluntarySwitches
+	u.InvoluntarySwitches += v.InvoluntarySwitches
+}
+
+// Stopped and Continued take note of job control: the process's threads have
+// stopped for signal sig, or run again.
+func (s *System) Stopped(p *Process, sig unix.Signal) {
+	if p.stopSig == sig || p.state != alive {
+		return
+	}
+	p.stopSig, p.stopReport, p.contReport = sig, true, false
+	s.notifyParent(p, Signal{Number: int(unix.SIGCHLD), PID: p.PID, Code: cldStopped, Value: uint64(sig)})
+}
+
+// Continued is see Stopped.
+func (s *System) Continued(p *Process) {
+	if p.stopSig == 0 || p.state != alive {
+		return
+	}
+	p.stopSig, p.stopReport, p.contReport = 0, false, true
+	s.notifyParent(p, Signal{Number: int(unix.SIGCHLD), PID: p.PID, Code: cldContinued, Value: uint64(unix.SIGCONT)})
+}
+
+// orphanedGroups sends SIGHUP and SIGCONT to the stopped groups that p's end
+// has orphaned (kernel/exit.c:kill_orphaned_pgrp).
+func (s *System) orphanedGroups(p *Process) {
+	seen := map[int]bool{}
+	for _, q := range s.Processes() {
+		if q == p || q.SID != p.SID || seen[q.PGID] || q.PGID == p.PGID && q.PGID != p.PID {
+			continue
+		}
+		seen[q.PGID] = true
+		if s.groupOrphaned(q.PGID) && s.groupStopped(q.PGID) {
+			_ = s.SignalGroup(q.PGID, Signal{Number: int(unix.SIGHUP), Code: siKernel})
+			_ = s.SignalGroup(q.PGID, Signal{Number: int(unix.SIGCONT), Code: siKernel})
+		}
+	}
+}
+
+// groupOrphaned: no member has a parent in another group of the same session.
+func (s *System) groupOrphaned(pgid int) bool {
+	for _, p := range s.processes {
+		if p.PGID == pgid && p.state == alive && p.Parent != nil && p.Parent.PGID != pgid && p.Parent.SID == p.SID {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *System) groupStopped(pgid int) bool {
+	for _, p := range s.processes {
+		if p.PGID == pgid && p.state == alive && p.stopSig != 0 {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,188 @@
+//go:build linux
+
+package emulate
+
+import (
+	"encoding/binary"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Options of wait4 and waitid. __WALL and its kin say which kinds of children;
+// every child of a guest is of the ordinary kind or has no exit signal.
+const (
+	waitKinds   = unix.WALL | unix.WCLONE | unix.WNOTHREAD
+	wait4Opts   = unix.WNOHANG | unix.WUNTRACED | unix.WCONTINUED | waitKinds
+	waitidOpts  = unix.WNOHANG | unix.WNOWAIT | unix.WEXITED | unix.WSTOPPED | unix.WCONTINUED | waitKinds
+	rusageBytes = 144
+)
+
+// waitFor is what a wait call asks for.
+type waitFor struct {
+	match   func(*Process) bool
+	options int // WEXITED included
+}
+
+func wait4(c *Call) (uint64, error) {
+	pid, wstatus, options, rusage := c.Int(0), c.Addr(1), c.Flags(2), c.Addr(3)
+	if options&^wait4Opts != 0 {
+		return 0, unix.EINVAL
+	}
+	if pid == -1<<31 {
+		return 0, unix.ESRCH
+	}
+	w := waitFor{options: options | unix.WEXITED}
+	switch own := c.Task.Process.PGID; {
+	case pid < -1:
+		w.match = func(p *Process) bool { return p.PGID == -pid }
+	case pid == -1:
+		w.match = func(*Process) bool { return true }
+	case pid == 0:
+		w.match = func(p *Process) bool { return p.PGID == own }
+	default:
+		w.match = func(p *Process) bool { return p.PID == pid }
+	}
+	p, sig, u, err := c.waitChild(w)
+	if p == nil || err != nil {
+		return 0, err
+	}
+	if wstatus != 0 {
+		if err := c.WriteValue(wstatus, sig.status()); err != nil {
+			return 0, err
+		}
+	}
+	if rusage != 0 {
+		if err := c.Write(rusage, u.encode()); err != nil {
+			return 0, err
+		}
+	}
+	return uint64(p.PID), nil
+}
+
+// status is wait4's encoding of a SIGCHLD.
+func (g Signal) status() int32 {
+	v := int32(g.Value)
+	switch g.Code {
+	case cldExited:
+		return v & 0xff << 8
+	case cldDumped:
+		return v | 0x80
+	case cldStopped:
+		return v<<8 | 0x7f
+	case cldContinued:
+		return 0xffff
+	}
+	return v
+}
+
+func waitid(c *Call) (uint64, error) {
+	idtype, id, infop, options, rusage := c.Int(0), c.Int(1), c.Addr(2), c.Flags(3), c.Addr(4)
+	if options&^waitidOpts != 0 || options&(unix.WEXITED|unix.WSTOPPED|unix.WCONTINUED) == 0 {
+		return 0, unix.EINVAL
+	}
+	w := waitFor{options: options}
+	switch own := c.Task.Process.PGID; {
+	case idtype == unix.P_ALL:
+		w.match = func(*Process) bool { return true }
+	case idtype == unix.P_PID && id > 0:
+		w.match = func(p *Process) bool { return p.PID == id }
+	case idtype == unix.P_PGID && id >= 0:
+		if id != 0 {
+			own = id
+		}
+		w.match = func(p *Process) bool { return p.PGID == own }
+	default:
+		return 0, unix.EINVAL
+	}
+	p, sig, u, err := c.waitChild(w)
+	if err != nil {
+		return 0, err
+	}
+	if rusage != 0 && p != nil {
+		if err := c.Write(rusage, u.encode()); err != nil {
+			return 0, err
+		}
+	}
+	if infop != 0 {
+		info := make([]byte, 32) // as far as si_status, waitid writes no more
+		if p != nil {
+			putLeUint32(info[0:], uint32(unix.SIGCHLD))
+			putLeUint32(info[8:], uint32(sig.Code))
+			putLeUint32(info[16:], uint32(p.PID))
+			putLeUint32(info[20:], p.uid)
+			putLeUint32(info[24:], uint32(sig.Value))
+		}
+		return 0, c.Write(infop, info[:28])
+	}
+	return 0, nil
+}
+
+// waitChild finds a child that has changed state, or sleeps until one does. nil
+// and no error: WNOHANG and none yet. ECHILD, ERESTARTSYS.
+func (c *Call) waitChild(w waitFor) (*Process, Signal, Usage, error) {
+	parent := c.Task.Process
+	for {
+		found := false
+		for _, p := range parent.Children {
+			if !w.match(p) || !w.kind(p) {
+				continue
+			}
+			found = true
+			if sig, ok := c.Sys.waitReport(p, w.options); ok {
+				return p, sig, p.selfUsage, nil
+			}
+		}
+		if !found {
+			return nil, Signal{}, Usage{}, unix.ECHILD
+		}
+		if w.options&unix.WNOHANG != 0 {
+			return nil, Signal{}, Usage{}, nil
+		}
+		if err := c.Wait(0, &parent.exited); err != nil {
+			return nil, Signal{}, Usage{}, err
+		}
+	}
+}
+
+// kind: __WCLONE asks for children without SIGCHLD, the default for those with.
+func (w waitFor) kind(p *Process) bool {
+	if w.options&unix.WALL != 0 {
+		return true
+	}
+	return (w.options&unix.WCLONE != 0) == (p.exitSig != int(unix.SIGCHLD))
+}
+
+// waitReport takes what p has to report of what options ask for.
+func (s *System) waitReport(p *Process, options int) (Signal, bool) {
+	keep := options&unix.WNOWAIT != 0
+	switch {
+	case p.state == zombie && options&unix.WEXITED != 0:
+		sig := p.exitInfo()
+		if !keep {
+			s.reap(p, true)
+		}
+		return sig, true
+	case p.stopReport && options&unix.WSTOPPED != 0:
+		p.stopReport = keep
+		return Signal{Code: cldStopped, Value: uint64(p.stopSig)}, true
+	case p.contReport && options&unix.WCONTINUED != 0:
+		p.contReport = keep
+		return Signal{Code: cldContinued, Value: uint64(unix.SIGCONT)}, true
+	}
+	return Signal{}, false
+}
+
+// encode is struct rusage.
+func (u Usage) encode() []byte {
+	p := make([]byte, 0, rusageBytes)
+	for _, d := range []time.Duration{u.User, u.System} {
+		p = binary.LittleEndian.AppendUint64(p, uint64(d/time.Second))
+		p = binary.LittleEndian.AppendUint64(p, uint64(d%time.Second/time.Microsecond))
+	}
+	for _, v := range []int64{u.MaxRSS, 0, 0, 0, u.MinorFaults, u.MajorFaults, 0, 0, 0, 0, 0, 0,
+		u.VoluntarySwitches, u.InvoluntarySwitches} {
+		p = binary.LittleEndian.AppendUint64(p, uint64(v))
+	}
+	return p
+}
