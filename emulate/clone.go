@@ -121,7 +121,7 @@ func (c *Call) clone(a cloneArgs) (uint64, error) {
 // newTask is kernel/fork.c:copy_process over our data.
 func (s *System) newTask(t *Task, a cloneArgs) *Task {
 	f := a.Flags
-	n := &Task{TID: s.newPID(), Sys: s, Cred: t.Cred, Comm: t.Comm, FDs: t.FDs, FS: t.FS}
+	n := &Task{TID: s.newPID(), Sys: s, Cred: t.Cred, Comm: t.Comm, FDs: t.FDs, FS: t.FS, Attr: t.Attr}
 	if f&unix.CLONE_FILES != 0 {
 		n.FDs.Retain()
 	} else {
@@ -138,7 +138,7 @@ func (s *System) newTask(t *Task, a cloneArgs) *Task {
 	if f&unix.CLONE_THREAD == 0 {
 		old := p
 		p = &Process{PID: n.TID, Parent: old, PGID: old.PGID, SID: old.SID, Rlimits: old.Rlimits, Exe: old.Exe,
-			Args: old.Args, Env: old.Env, Threads: make(map[int]*Task), exitSig: int(a.ExitSignal & 0xff), uid: t.Cred.RUID,
+			Args: old.Args, Env: old.Env, Attr: old.Attr, Started: s.Now(), Threads: make(map[int]*Task), exitSig: int(a.ExitSignal & 0xff), uid: t.Cred.RUID,
 			chldIgnored: old.chldIgnored, chldNoWait: old.chldNoWait, chldNoStop: old.chldNoStop}
 		if f&unix.CLONE_PARENT != 0 {
 			p.Parent, p.exitSig = old.Parent, old.exitSig

@@ -14,8 +14,8 @@ import (
 // Bounds of execve(2): MAX_ARG_STRLEN, and what _STK_LIM/4*3 leaves for all
 // strings and pointers together (fs/exec.c:bprm_stack_limits).
 const (
-	maxArgLen  = 128 << 10
-	maxArgs    = 6 << 20
+	maxArgLen = 128 << 10
+	maxArgs   = 6 << 20
 )
 
 func execve(c *Call) (uint64, error) {

@@ -22,6 +22,7 @@ type Row struct {
 func Calls() []Row {
 	rows := slices.Concat(
 		nameCalls,
+		processCalls,
 	)
 	slices.SortFunc(rows, func(a, b Row) int { return strings.Compare(a.Name, b.Name) })
 	return rows

@@ -17,7 +17,7 @@ type System struct {
 	Handlers map[int]Handler // by number; no entry is ENOSYS
 	Hostname string
 	Domain   string // NIS domain name, "(none)" if empty
-	CPUs     int // what sched_getaffinity and /proc/cpuinfo show
+	CPUs     int    // what sched_getaffinity and /proc/cpuinfo show
 	Limits   Limits
 
 	tasks     map[int]*Task    // by tid

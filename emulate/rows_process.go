@@ -1,0 +1,28 @@
+//go:build linux
+
+package emulate
+
+var processCalls = []Row{
+	{"clone", "hex hex addr addr hex", clone, "no namespaces, no CLONE_PIDFD"},
+	{"clone3", "addr size", clone3, "no namespaces, CLONE_PIDFD, set_tid, cgroup or CLONE_CLEAR_SIGHAND"},
+	{"execve", "path argv envp", execve, "set-user-ID bits are ignored"},
+	{"execveat", "dirfd path argv envp atflags", execveat, "set-user-ID bits are ignored"},
+	{"fork", "", fork, ""},
+	{"getpgid", "pid", getpgid, ""},
+	{"getpgrp", "", getpgrp, ""},
+	{"getsid", "pid", getsid, ""},
+	{"kill", "pid sig", kill, ""},
+	{"pause", "", pause, ""},
+	{"rt_sigaction", "sig addr addr size", rt_sigaction, "native but for SIGCHLD"},
+	{"rt_sigqueueinfo", "pid sig addr", rt_sigqueueinfo, ""},
+	{"rt_sigtimedwait", "addr out:addr addr size", rt_sigtimedwait, ""},
+	{"rt_tgsigqueueinfo", "pid pid sig addr", rt_tgsigqueueinfo, ""},
+	{"setpgid", "pid pid", setpgid, ""},
+	{"setsid", "", setsid, ""},
+	{"tgkill", "pid pid sig", tgkill, ""},
+	{"tkill", "pid sig", tkill, ""},
+	{"unshare", "hex", unshare, "no namespaces"},
+	{"vfork", "", vfork, ""},
+	{"wait4", "pid out:addr int out:addr", wait4, ""},
+	{"waitid", "int pid out:addr int out:addr", waitid, ""},
+}

@@ -1,0 +1,303 @@
+//go:build linux
+
+package emulate
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// si_code values (include/uapi/asm-generic/siginfo.h).
+const (
+	siUser   = 0
+	siKernel = 0x80
+	siQueue  = -1
+	siTkill  = -6
+)
+
+// maxSignal is _NSIG.
+const maxSignal = 64
+
+// SignalGroup sends to every process of a group. ESRCH if there is none.
+func (s *System) SignalGroup(pgid int, sig Signal) error {
+	err := error(unix.ESRCH)
+	for _, p := range s.Processes() {
+		if p.PGID == pgid && p.state == alive {
+			err = nil
+			_ = p.Signal(sig)
+		}
+	}
+	return err
+}
+
+// Signal sends to the process. A zombie takes it and nothing happens.
+func (p *Process) Signal(sig Signal) error {
+	l := p.Leader()
+	if l == nil || sig.Number == 0 {
+		return nil
+	}
+	return l.Machine.Signal(sig, true)
+}
+
+// maySignal is kernel/signal.c:kill_ok_by_cred and its SIGCONT exception.
+func (t *Task) maySignal(p *Process, sig int) bool {
+	l := p.Leader()
+	if l == nil || t.Cred.EUID == 0 || sig == int(unix.SIGCONT) && p.SID == t.Process.SID {
+		return true
+	}
+	c, o := t.Cred, l.Cred
+	return c.EUID == o.SUID || c.EUID == o.RUID || c.RUID == o.SUID || c.RUID == o.RUID
+}
+
+func kill(c *Call) (uint64, error) {
+	pid, sig := c.Int(0), c.Int(1)
+	t := c.Task
+	info := Signal{Number: sig, Code: siUser, PID: t.Process.PID, UID: t.Cred.RUID}
+	var match func(*Process) bool
+	switch {
+	case sig < 0 || sig > maxSignal:
+		return 0, unix.EINVAL
+	case pid == -1<<31:
+		return 0, unix.ESRCH
+	case pid > 0:
+		match = func(p *Process) bool { return p.PID == pid }
+	case pid == 0:
+		match = func(p *Process) bool { return p.PGID == t.Process.PGID }
+	case pid == -1:
+		match = func(p *Process) bool { return p.PID != 1 && p != t.Process }
+	default:
+		match = func(p *Process) bool { return p.PGID == -pid }
+	}
+	found, sent := false, false
+	for _, p := range c.Sys.Processes() {
+		if !match(p) {
+			continue
+		}
+		found = true
+		if t.maySignal(p, sig) {
+			sent = true
+			if p != t.Process {
+				_ = p.Signal(info)
+			}
+		}
+	}
+	switch {
+	case !found:
+		return 0, unix.ESRCH
+	case !sent:
+		return 0, unix.EPERM
+	}
+	if match(t.Process) { // last, so that a SIGKILL reaches the others
+		return 0, t.selfSignal(info)
+	}
+	return 0, nil
+}
+
+// selfSignal sends to the caller's own process; the kernel picks a thread.
+func (t *Task) selfSignal(info Signal) error {
+	if info.Number == 0 {
+		return nil
+	}
+	return t.Machine.Signal(info, true)
+}
+
+func tkill(c *Call) (uint64, error) {
+	tid, sig := c.Int(0), c.Int(1)
+	if tid <= 0 {
+		return 0, unix.EINVAL
+	}
+	return 0, c.sendThread(0, tid, c.userSignal(sig, siTkill))
+}
+
+func tgkill(c *Call) (uint64, error) {
+	tgid, tid, sig := c.Int(0), c.Int(1), c.Int(2)
+	if tgid <= 0 || tid <= 0 {
+		return 0, unix.EINVAL
+	}
+	return 0, c.sendThread(tgid, tid, c.userSignal(sig, siTkill))
+}
+
+func (c *Call) userSignal(sig int, code int32) Signal {
+	return Signal{Number: sig, Code: code, PID: c.Task.Process.PID, UID: c.Task.Cred.RUID}
+}
+
+func (c *Call) sendThread(tgid, tid int, info Signal) error {
+	target := c.Sys.Task(tid)
+	switch {
+	case info.Number < 0 || info.Number > maxSignal:
+		return unix.EINVAL
+	case target == nil || tgid != 0 && target.Process.PID != tgid:
+		return unix.ESRCH
+	case !c.Task.maySignal(target.Process, info.Number):
+		return unix.EPERM
+	case info.Number == 0:
+		return nil
+	}
+	return target.Machine.Signal(info, false)
+}
+
+func rt_sigqueueinfo(c *Call) (uint64, error) {
+	tgid, sig, uinfo := c.Int(0), c.Int(1), c.Addr(2)
+	info, err := c.queuedSignal(sig, uinfo, tgid == c.Task.Process.PID)
+	if err != nil {
+		return 0, err
+	}
+	p := c.Sys.Process(tgid)
+	switch {
+	case sig < 0 || sig > maxSignal:
+		return 0, unix.EINVAL
+	case p == nil:
+		return 0, unix.ESRCH
+	case !c.Task.maySignal(p, sig):
+		return 0, unix.EPERM
+	}
+	return 0, p.Signal(info)
+}
+
+func rt_tgsigqueueinfo(c *Call) (uint64, error) {
+	tgid, tid, sig, uinfo := c.Int(0), c.Int(1), c.Int(2), c.Addr(3)
+	if tgid <= 0 || tid <= 0 {
+		return 0, unix.EINVAL
+	}
+	info, err := c.queuedSignal(sig, uinfo, tgid == c.Task.Process.PID)
+	if err != nil {
+		return 0, err
+	}
+	return 0, c.sendThread(tgid, tid, info)
+}
+
+// siginfoSize is SI_MAX_SIZE.
+const siginfoSize = 128
+
+// queuedSignal reads a siginfo_t of the guest's making. Only to itself may a
+// process claim to be the kernel.
+func (c *Call) queuedSignal(sig int, addr uint64, self bool) (Signal, error) {
+	var p [siginfoSize]byte
+	if err := c.Read(addr, p[:]); err != nil {
+		return Signal{}, err
+	}
+	code := int32(leUint32(p[8:]))
+	if (code >= 0 || code == siTkill) && !self {
+		return Signal{}, unix.EPERM
+	}
+	return Signal{Number: sig, Code: code, PID: int(int32(leUint32(p[16:]))), UID: leUint32(p[20:]), Value: leUint64(p[24:])}, nil
+}
+
+// encode is siginfo_t.
+func (g Signal) encode() []byte {
+	p := make([]byte, siginfoSize)
+	putLeUint32(p, uint32(g.Number))
+	putLeUint32(p[8:], uint32(g.Code))
+	g.EncodeFields(p[16:])
+	return p
+}
+
+// EncodeFields writes the union of a siginfo_t, which begins at byte 16.
+func (g Signal) EncodeFields(p []byte) {
+	putLeUint32(p, uint32(g.PID))
+	putLeUint32(p[4:], g.UID)
+	putLeUint64(p[8:], g.Value)
+}
+
+// rt_sigaction stops only for SIGCHLD, whose disposition decides what becomes of
+// dead children; the kernel keeps it as it keeps all the others.
+func rt_sigaction(c *Call) (uint64, error) {
+	sig, act := c.Int(0), c.Addr(1)
+	var sa [16]byte
+	if sig == int(unix.SIGCHLD) && act != 0 {
+		if err := c.Read(act, sa[:]); err != nil {
+			return 0, err
+		}
+	}
+	n, err := c.Kernel()
+	if err == nil && sig == int(unix.SIGCHLD) && act != 0 {
+		handler, flags := leUint64(sa[:]), leUint64(sa[8:])
+		p := c.Task.Process
+		p.chldIgnored = handler == 1 // SIG_IGN
+		p.chldNoWait = flags&2 != 0  // SA_NOCLDWAIT
+		p.chldNoStop = flags&1 != 0  // SA_NOCLDSTOP
+	}
+	return n, err
+}
+
+func pause(c *Call) (uint64, error) {
+	if err := c.Wait(0); err != ErrInterrupted {
+		return 0, err
+	}
+	return 0, ERESTARTNOHAND
+}
+
+func rt_sigtimedwait(c *Call) (uint64, error) {
+	set, uinfo, timeout, size := c.Addr(0), c.Addr(1), c.Addr(2), c.Size(3)
+	if size != 8 {
+		return 0, unix.EINVAL
+	}
+	var mask [8]byte
+	if err := c.Read(set, mask[:]); err != nil {
+		return 0, err
+	}
+	wanted := leUint64(mask[:]) &^ (1<<(unix.SIGKILL-1) | 1<<(unix.SIGSTOP-1))
+	var deadline Deadline
+	if timeout != 0 {
+		var ts [2]int64
+		if err := c.ReadValue(timeout, &ts); err != nil {
+			return 0, err
+		}
+		if ts[0] < 0 || ts[1] < 0 || ts[1] >= int64(time.Second) {
+			return 0, unix.EINVAL
+		}
+		deadline = c.Sys.After(timespecDuration(ts[0], ts[1]))
+	}
+	sig, err := c.takeSignal(wanted, deadline)
+	if err != nil {
+		return 0, err
+	}
+	if uinfo != 0 {
+		if err := c.Write(uinfo, sig.encode()); err != nil {
+			return 0, err
+		}
+	}
+	return uint64(sig.Number), nil
+}
+
+// takeSignal takes a pending signal of a set, or sleeps until one comes. EAGAIN
+// at the deadline, EINTR for another signal.
+func (c *Call) takeSignal(wanted uint64, deadline Deadline) (Signal, error) {
+	m := c.Task.Machine
+	for {
+		sig, err := m.TakeSignal(wanted)
+		if err != unix.EAGAIN {
+			return sig, err
+		}
+		st, err := m.SignalState()
+		if err != nil {
+			return Signal{}, err
+		}
+		// While it sleeps the wanted signals interrupt, as if unblocked.
+		mask := st.Blocked &^ wanted
+		m.SetWaitMask(&mask)
+		err = c.Wait(deadline)
+		m.SetWaitMask(nil)
+		switch err {
+		case unix.ETIMEDOUT:
+			return Signal{}, unix.EAGAIN
+		case ErrInterrupted:
+			if sig, err = m.TakeSignal(wanted); err == unix.EAGAIN {
+				err = unix.EINTR
+			}
+			return sig, err
+		case nil:
+		default:
+			return Signal{}, err
+		}
+	}
+}
+
+// timespecDuration is a struct timespec, or as much as fits.
+func timespecDuration(sec, nsec int64) time.Duration {
+	if sec > int64(1<<63-1)/int64(time.Second)-1 {
+		return 1<<63 - 1
+	}
+	return time.Duration(sec)*time.Second + time.Duration(nsec)
+}
