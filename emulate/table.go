@@ -23,6 +23,7 @@ func Calls() []Row {
 	rows := slices.Concat(
 		nameCalls,
 		processCalls,
+		pollCalls,
 	)
 	slices.SortFunc(rows, func(a, b Row) int { return strings.Compare(a.Name, b.Name) })
 	return rows

@@ -27,6 +27,7 @@ type System struct {
 	// Current is the task whose handler runs, for /proc/self. Whoever runs
 	// handlers sets it whenever a task's coroutine goes on.
 	Current *Task
+	ipc     ipcState
 }
 
 // Limits bounds a whole jail; 0 is no bound.

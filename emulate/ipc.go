@@ -1,0 +1,58 @@
+//go:build linux
+
+package emulate
+
+import (
+	"golang.org/x/sys/unix"
+
+	"oubliette/emulate/vfs"
+)
+
+// ipcState is what a jail's pipes and other ways to talk keep; the zero value
+// is an empty one.
+type ipcState struct {
+	pipes     map[vfs.Node]*pipe // the open ones
+	pipePages int                // their capacity
+	pages     [][]byte           // empty pages for pipes
+	lastIno   uint64
+}
+
+// anonDev is the device number of what has no place in the tree.
+const anonDev = 14
+
+// anonNode is the inode of a pipe or another file without a name.
+type anonNode struct{ attr vfs.Attr }
+
+// anonNode makes an inode with the task's identity and the present time.
+func (c *Call) anonNode(mode uint32) *anonNode {
+	now := unix.Timespec{}
+	if ns, err := c.Sys.Host.Gettime(unix.CLOCK_REALTIME); err == nil {
+		now = unix.NsecToTimespec(ns)
+	}
+	c.Sys.ipc.lastIno++
+	return &anonNode{vfs.Attr{Dev: anonDev, Ino: c.Sys.ipc.lastIno, Mode: mode, Nlink: 1,
+		UID: c.Task.Cred.FSUID, GID: c.Task.Cred.FSGID, BlockSize: pipePage,
+		Atime: now, Mtime: now, Ctime: now}}
+}
+
+func (n *anonNode) Attr() (vfs.Attr, error) { return n.attr, nil }
+
+// SetAttr: fchmod, fchown and futimens work on a pipe.
+func (n *anonNode) SetAttr(ch vfs.Change) error {
+	if ch.Mode != nil {
+		n.attr.Mode = n.attr.Mode&unix.S_IFMT | *ch.Mode&^unix.S_IFMT
+	}
+	if ch.UID != nil {
+		n.attr.UID = *ch.UID
+	}
+	if ch.GID != nil {
+		n.attr.GID = *ch.GID
+	}
+	if ch.Atime != nil {
+		n.attr.Atime = *ch.Atime
+	}
+	if ch.Mtime != nil {
+		n.attr.Mtime = *ch.Mtime
+	}
+	return nil
+}
