@@ -2,124 +2,355 @@
 
 package vfs
 
-import "oubliette/fdtable"
+import (
+	"strings"
+	"weak"
+
+	"golang.org/x/sys/unix"
+
+	"oubliette/fdtable"
+)
 
 // Dentry is a name in the guest's tree: a node, where it hangs and what it is
 // called there. It is how a description, a working directory and a root remember
 // their place, and it moves with a rename.
+//
+// Dentries are also the name cache: while one is held, the same name gives the
+// same Dentry. See [Volatile] for who is trusted to be asked only once.
 type Dentry struct {
 	Node   Node
-	parent *Dentry // nil for a root, and for an unlinked name
+	parent *Dentry // in the same mount; nil for its root. Kept after unlink
 	name   string
+	kind   uint32    // S_IFMT bits
+	dir    Directory // Node, if it is a directory
+	ask    bool      // dir is Volatile
+	gone   bool      // unlinked
+	mount  *mount    // nil: anonymous
+	cover  *mount    // mounted here
+
+	pinned   map[string]*Dentry // names that mounts keep, over what dir says
+	children map[string]*Dentry // cache; absent for a known missing name
+	faded    map[string]weak.Pointer[Dentry]
 }
 
-// Namespace is the tree of mounts a jail shows.
-type Namespace struct {
-	root *Dentry
+// absent is what children holds for a name known to be missing.
+var absent = new(Dentry)
+
+// maxCached is how many names a namespace's cache holds before it lets those
+// fade that nothing else holds: about 8 MiB.
+const maxCached = 32768
+
+func newDentry(n Node, parent *Dentry, name string, m *mount) (*Dentry, error) {
+	a, err := n.Attr()
+	if err != nil {
+		return nil, err
+	}
+	d := &Dentry{Node: n, parent: parent, name: name, mount: m, kind: a.Mode & unix.S_IFMT}
+	if d.kind == unix.S_IFDIR {
+		d.dir, _ = n.(Directory)
+		if v, ok := n.(Volatile); ok {
+			d.ask = v.Volatile()
+		}
+	}
+	return d, nil
 }
 
-// Cred is whom permission checks are for. UID 0 passes them all but execute on
-// a file nobody may execute.
-type Cred struct {
-	UID, GID uint32
-	Groups   []uint32
+// NewAnonymous returns a nameless entry for what has no place in the tree
+// (pipes, memfd); Path gives label, for example "pipe:[7]".
+func NewAnonymous(n Node, label string) *Dentry {
+	d := &Dentry{Node: n, name: label}
+	if a, err := n.Attr(); err == nil {
+		d.kind = a.Mode & unix.S_IFMT
+	}
+	return d
 }
 
-// Bits of the mask Access checks.
-const (
-	MayRead  = 4
-	MayWrite = 2
-	MayExec  = 1
-)
-
-// Walk says how a path is resolved; its methods are the one path walker.
-type Walk struct {
-	Root, Start *Dentry
-	Cred        Cred
-	NoFollow    bool   // do not follow a symbolic link in the last place
-	Missing     bool   // the last component may be missing
-	Resolve     uint64 // RESOLVE_* of openat2(2)
+// Attr is the node's, with the mount's device number where the file system has
+// none of its own.
+func (d *Dentry) Attr() (Attr, error) {
+	a, err := d.Node.Attr()
+	if a.Dev == 0 {
+		a.Dev = anonymousDev
+		if d.mount != nil {
+			a.Dev = d.mount.dev
+		}
+	}
+	return a, err
 }
 
-// Found is where a walk ended.
-type Found struct {
-	Dir    *Dentry // directory of the last component, links followed
-	Name   string  // the last component; "" for the root itself, or "." or ".."
-	Dentry *Dentry // nil: missing, only if Walk.Missing
-	Slash  bool    // the path ended in a slash
-}
+// IsDir reports a directory.
+func (d *Dentry) IsDir() bool { return d.kind == unix.S_IFDIR }
 
-const unwritten = "unwritten"
-
-// NewNamespace returns a tree with root node root.
-func NewNamespace(root Node) *Namespace { panic(unwritten) }
-
-// Root is the namespace's root.
-func (ns *Namespace) Root() *Dentry { return ns.root }
-
-// Mount covers the entry at path, which is made (as a virtual name that only the
-// mount gives) if the file system below has none.
-func (ns *Namespace) Mount(path string, n Node) error { panic(unwritten) }
-
-// Do resolves path. ENOENT, ENOTDIR, EACCES, ELOOP (40 links), ENAMETOOLONG,
-// EXDEV and EAGAIN (Resolve).
-func (w Walk) Do(path string) (Found, error) { panic(unwritten) }
-
-// Access checks permission bits: mask of MayRead, MayWrite, MayExec. EACCES.
-func Access(a Attr, c Cred, mask uint32) error { panic(unwritten) }
-
-// Path is the absolute name from the namespace's root, as /proc/self/fd shows
-// it: with " (deleted)" behind an unlinked name.
-func (d *Dentry) Path() string { panic(unwritten) }
-
-// PathFrom is Path as seen under root; ok is false if d is not below root.
-func (d *Dentry) PathFrom(root *Dentry) (path string, ok bool) { panic(unwritten) }
-
-// Parent is "..", crossing mounts and stopping at root.
-func (d *Dentry) Parent(root *Dentry) *Dentry { panic(unwritten) }
+// IsSymlink reports a symbolic link.
+func (d *Dentry) IsSymlink() bool { return d.kind == unix.S_IFLNK }
 
 // Name is the last component.
 func (d *Dentry) Name() string { return d.name }
 
 // Unlinked reports that the name was removed while d was held.
-func (d *Dentry) Unlinked() bool { panic(unwritten) }
+func (d *Dentry) Unlinked() bool { return d.gone }
 
-// NewAnonymous returns a nameless entry for what has no place in the tree
-// (pipes, memfd); Path gives label, for example "pipe:[7]".
-func NewAnonymous(n Node, label string) *Dentry { panic(unwritten) }
-
-// Lookup finds one name in directory d, checking search permission.
-func (d *Dentry) Lookup(c Cred, name string) (*Dentry, error) { panic(unwritten) }
-
-// Create, Mkdir and Symlink make name in directory d after checking write and
-// search permission; mode has the umask applied already. S_ISGID directories
-// give their group. EEXIST, EACCES, EROFS, ENOENT (d was removed).
-func (d *Dentry) Create(c Cred, name string, mode uint32, rdev uint64) (*Dentry, error) {
-	panic(unwritten)
+// up is the entry above d, through mount points; nil at the top.
+func (d *Dentry) up() *Dentry {
+	for d.parent == nil {
+		if d.mount == nil || d.mount.point == nil {
+			return nil
+		}
+		d = d.mount.point
+	}
+	return d.parent
 }
 
-// Mkdir is see Create.
-func (d *Dentry) Mkdir(c Cred, name string, mode uint32) (*Dentry, error) { panic(unwritten) }
+// top is what is mounted on d last, or d.
+func (d *Dentry) top() *Dentry {
+	for d.cover != nil {
+		d = d.cover.root
+	}
+	return d
+}
 
-// Symlink is see Create.
-func (d *Dentry) Symlink(c Cred, name, target string) (*Dentry, error) { panic(unwritten) }
+// Parent is "..", crossing mounts and stopping at root.
+func (d *Dentry) Parent(root *Dentry) *Dentry {
+	for d.parent == nil {
+		if d == root || d.mount == nil || d.mount.point == nil {
+			return d
+		}
+		d = d.mount.point
+	}
+	if d == root {
+		return d
+	}
+	return d.parent.top()
+}
 
-// Link gives target one more name in d. EXDEV, EPERM (a directory), EEXIST.
-func (d *Dentry) Link(c Cred, name string, target *Dentry) (*Dentry, error) { panic(unwritten) }
+// Path is the absolute name from the namespace's root, as /proc/self/fd shows
+// it: with " (deleted)" behind an unlinked name.
+func (d *Dentry) Path() string {
+	if d.mount == nil {
+		return d.name
+	}
+	p, _ := d.PathFrom(nil)
+	return p
+}
 
-// Unlink and Rmdir remove name; sticky directories are honoured, mount points
-// are EBUSY.
-func (d *Dentry) Unlink(c Cred, name string) error { panic(unwritten) }
+// PathFrom is Path as seen under root; ok is false if d is not below root, and
+// path then is the one from the top.
+func (d *Dentry) PathFrom(root *Dentry) (path string, ok bool) {
+	var names []string
+	at := d
+	for at != nil && at != root {
+		for at.parent == nil && at != root && at.mount != nil && at.mount.point != nil {
+			at = at.mount.point
+		}
+		if at == root || at.parent == nil {
+			break
+		}
+		names = append(names, at.name)
+		at = at.parent
+	}
+	var b strings.Builder
+	for i := len(names) - 1; i >= 0; i-- {
+		b.WriteByte('/')
+		b.WriteString(names[i])
+	}
+	if len(names) == 0 {
+		b.WriteByte('/')
+	}
+	if d.gone {
+		b.WriteString(" (deleted)")
+	}
+	return b.String(), at == root || root == nil
+}
 
-// Rmdir is see Unlink.
-func (d *Dentry) Rmdir(c Cred, name string) error { panic(unwritten) }
+// child finds one name without crossing the mount there. ENOENT, ENOTDIR,
+// ENAMETOOLONG, and what the file system gives.
+func (d *Dentry) child(name string) (*Dentry, error) {
+	if d.pinned != nil {
+		if c := d.pinned[name]; c != nil {
+			return c, nil
+		}
+	}
+	c := d.children[name]
+	if c != nil && !d.ask {
+		if c == absent {
+			return nil, unix.ENOENT
+		}
+		return c, nil
+	}
+	switch {
+	case d.dir == nil:
+		return nil, unix.ENOTDIR
+	case len(name) > unix.NAME_MAX:
+		return nil, unix.ENAMETOOLONG
+	case d.gone:
+		return nil, unix.ENOENT
+	}
+	n, err := d.dir.Lookup(name)
+	if err != nil {
+		if c != nil {
+			d.forget(name)
+			c.gone = true
+		}
+		if err == unix.ENOENT && !d.ask {
+			d.remember(name, absent)
+		}
+		return nil, err
+	}
+	if c != nil {
+		if c.Node == n {
+			return c, nil
+		}
+		d.forget(name)
+		c.gone = true
+	}
+	return d.adopt(name, n)
+}
 
-// Rename moves name to newname in newdir. EXDEV across mounts, EINVAL into
-// itself, and the rest of renameat2(2).
-func (d *Dentry) Rename(c Cred, name string, newdir *Dentry, newname string, flags uint32) error {
-	panic(unwritten)
+// adopt gives the entry of a node that dir has under name: the faded one, if
+// somebody still holds it, or a new one.
+func (d *Dentry) adopt(name string, n Node) (*Dentry, error) {
+	if w, ok := d.faded[name]; ok {
+		delete(d.faded, name)
+		if c := w.Value(); c != nil {
+			if c.Node == n {
+				d.remember(name, c)
+				return c, nil
+			}
+			c.gone = true
+		}
+	}
+	c, err := newDentry(n, d, name, d.mount)
+	if err != nil {
+		return nil, err
+	}
+	d.remember(name, c)
+	return c, nil
+}
+
+func (d *Dentry) remember(name string, c *Dentry) {
+	if d.children == nil {
+		d.children = make(map[string]*Dentry)
+	}
+	// The path that name is cut from would live as long as the cache.
+	d.children[strings.Clone(name)] = c
+	if ns := d.mount.ns; ns.cached < maxCached {
+		ns.cached++
+	} else {
+		ns.cached = 0
+		ns.fade()
+	}
+}
+
+func (d *Dentry) forget(name string) {
+	delete(d.children, name)
+	delete(d.faded, name)
+}
+
+// held is the cached entry of a name, or nil.
+func (d *Dentry) held(name string) *Dentry {
+	if c := d.children[name]; c != nil && c != absent {
+		return c
+	}
+	if w, ok := d.faded[name]; ok {
+		return w.Value()
+	}
+	return nil
+}
+
+// fadeNames makes every cached name below d a weak one: what is not held by a
+// descriptor, working directory or mount goes with the next garbage collection.
+func (d *Dentry) fadeNames() {
+	for _, c := range d.pinned {
+		c.fadeNames()
+	}
+	for name, w := range d.faded {
+		if c := w.Value(); c != nil {
+			c.fadeNames()
+		} else {
+			delete(d.faded, name)
+		}
+	}
+	for name, c := range d.children {
+		if c == absent {
+			continue
+		}
+		c.fadeNames()
+		if d.faded == nil {
+			d.faded = make(map[string]weak.Pointer[Dentry])
+		}
+		d.faded[name] = weak.Make(c)
+	}
+	d.children = nil
+}
+
+// Lookup finds one name in directory d, checking search permission, and what is
+// mounted there.
+func (d *Dentry) Lookup(c Cred, name string) (*Dentry, error) {
+	if err := d.search(c); err != nil {
+		return nil, err
+	}
+	e, err := d.child(name)
+	if err != nil {
+		return nil, err
+	}
+	return e.top(), nil
+}
+
+// search checks that d is a directory c may search.
+func (d *Dentry) search(c Cred) error {
+	if d.dir == nil {
+		return unix.ENOTDIR
+	}
+	if c.UID == 0 {
+		return nil
+	}
+	a, err := d.Node.Attr()
+	if err != nil {
+		return err
+	}
+	return Access(a, c, MayExec)
 }
 
 // Open makes the File of a regular file or device; directories get the File
-// that getdents64 reads. Flags as Opener.
-func (d *Dentry) Open(flags int) (fdtable.File, error) { panic(unwritten) }
+// that getdents64 reads, and O_PATH one without abilities that keeps an unlinked
+// inode. Flags as Opener. ENXIO: a device nobody drives, a socket or FIFO.
+func (d *Dentry) Open(flags int) (fdtable.File, error) {
+	if flags&unix.O_PATH != 0 {
+		return newPathFile(d.Node), nil
+	}
+	switch d.kind {
+	case unix.S_IFDIR:
+		return &dirFile{entry: d}, nil
+	case unix.S_IFLNK:
+		return nil, unix.ELOOP
+	case unix.S_IFCHR:
+		a, err := d.Node.Attr()
+		if err != nil {
+			return nil, err
+		}
+		if d.mount != nil {
+			if open := d.mount.ns.Devices[a.Rdev]; open != nil {
+				return open(flags)
+			}
+		}
+	}
+	if o, ok := d.Node.(Opener); ok {
+		return o.Open(flags)
+	}
+	return nil, unix.ENXIO
+}
+
+// pathFile is what an O_PATH descriptor holds.
+type pathFile struct{ release func() }
+
+func newPathFile(n Node) pathFile {
+	if h, ok := n.(Holder); ok {
+		return pathFile{h.Hold()}
+	}
+	return pathFile{func() {}}
+}
+
+func (f pathFile) Close() error {
+	f.release()
+	return nil
+}

@@ -105,6 +105,21 @@ type (
 		ListXattr() ([]string, error)
 		RemoveXattr(name string) error
 	}
+	// Volatile is a Directory whose names change behind the namespace's back
+	// (/proc, a live host directory, a tree that Go code writes to): every walk
+	// asks Lookup again. Missing, or false: an answer is remembered.
+	Volatile interface{ Volatile() bool }
+	// TmpfileMaker makes a regular file without a name (O_TMPFILE), which its
+	// directory's Linker may name later. Missing: EOPNOTSUPP.
+	TmpfileMaker interface {
+		Tmpfile(mode uint32, o Owner) (Node, error)
+	}
+	// Holder keeps an inode's content while something other than an open File
+	// needs it after the last name went. Missing: nothing is lost.
+	Holder interface{ Hold() (release func()) }
+	// Slotter keeps one Go value with the inode: the pipe behind a FIFO, the
+	// socket bound to a name.
+	Slotter interface{ Slot() *any }
 	// StatFSer is statfs(2) of the file system the node is in. Missing: zeros.
 	StatFSer interface {
 		StatFS() (unix.Statfs_t, error)

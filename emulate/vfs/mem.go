@@ -1,0 +1,409 @@
+//go:build linux
+
+package vfs
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	blockSize = 4096
+	// maxLinkCount is tmpfs's and ext4's order of magnitude: EMLINK beyond.
+	maxLinkCount = 65000
+	// tmpfsMagic is f_type of statfs(2): programs know it as memory.
+	tmpfsMagic = 0x01021994
+	// dirEntryBytes is what a directory's size grows by for each name, as on
+	// tmpfs.
+	dirEntryBytes = 20
+)
+
+// MemOptions says what a Mem may hold. The zero value is an empty tree without
+// bounds, owned by user 0, on the host's clock.
+type MemOptions struct {
+	Bytes  int64 // of file content; 0: no bound. ENOSPC beyond
+	Inodes int64 // files, directories and links; 0: no bound
+	Mode   uint32
+	Owner  Owner
+	// Now is the clock of the time stamps; nil: time.Now.
+	Now func() time.Time
+}
+
+// Mem is a POSIX file system in memory.
+type Mem struct {
+	opt    MemOptions
+	root   *memNode
+	ino    uint64 // last one given
+	bytes  int64  // held by file content
+	inodes int64
+}
+
+// NewMem returns an empty file system; Root is what to mount.
+func NewMem(opt MemOptions) *Mem {
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	if opt.Mode == 0 {
+		opt.Mode = 0o755
+	}
+	m := &Mem{opt: opt}
+	m.root = m.newNode(unix.S_IFDIR|opt.Mode&0o7777, 0, opt.Owner)
+	m.root.parent, m.inodes = m.root, 1
+	return m
+}
+
+// Root is the file system's root directory.
+func (m *Mem) Root() Node { return m.root }
+
+func (m *Mem) now() unix.Timespec { return unix.NsecToTimespec(m.opt.Now().UnixNano()) }
+
+// memNode is an inode of any type.
+type memNode struct {
+	fs     *Mem
+	attr   Attr
+	opens  int // Files and holds
+	xattrs map[string][]byte
+
+	// Directory.
+	parent *memNode // itself for the root, nil once removed
+	names  map[string]*memNode
+	list   []DirEntry // what ReadDir gives, nil after a change
+
+	target string // symbolic link
+	slot   any    // FIFO, socket
+	data   []byte // regular file
+}
+
+// newNode makes an inode with no name yet.
+func (m *Mem) newNode(mode uint32, rdev uint64, o Owner) *memNode {
+	m.ino++
+	t := m.now()
+	n := &memNode{fs: m, attr: Attr{
+		Ino: m.ino, Rdev: rdev, Mode: mode, Nlink: 1, UID: o.UID, GID: o.GID,
+		BlockSize: blockSize, Atime: t, Mtime: t, Ctime: t, Btime: t,
+	}}
+	if n.attr.IsDir() {
+		n.attr.Nlink, n.names = 2, make(map[string]*memNode)
+	}
+	return n
+}
+
+// isMem asserts that a Node given back to the file system is one of its own.
+func (m *Mem) isMem(n Node) (*memNode, error) {
+	if k, ok := n.(*memNode); ok && k.fs == m {
+		return k, nil
+	}
+	return nil, unix.EXDEV
+}
+
+func (n *memNode) Attr() (Attr, error) {
+	a := n.attr
+	switch {
+	case n.names != nil:
+		a.Size = int64(2+len(n.names)) * dirEntryBytes
+	case a.IsSymlink():
+		a.Size = int64(len(n.target))
+	case a.IsRegular():
+		a.Size = int64(len(n.data))
+	}
+	return a, nil
+}
+
+// Volatile: Go code may write to the tree behind the namespace's back, and to
+// ask a map is as quick as to remember its answer.
+func (n *memNode) Volatile() bool { return true }
+
+// MountInfo is the line of /proc/self/mounts.
+func (n *memNode) MountInfo() (source, kind, options string) { return "tmpfs", "tmpfs", "rw,relatime" }
+
+func (n *memNode) Lookup(name string) (Node, error) {
+	if n.names == nil {
+		return nil, unix.ENOTDIR
+	}
+	if c := n.names[name]; c != nil {
+		return c, nil
+	}
+	return nil, unix.ENOENT
+}
+
+// ReadDir sorts by inode number: the order of creation.
+func (n *memNode) ReadDir() ([]DirEntry, error) {
+	if n.names == nil {
+		return nil, unix.ENOTDIR
+	}
+	n.accessed()
+	if n.list == nil {
+		n.list = make([]DirEntry, 0, len(n.names))
+		for name, c := range n.names {
+			n.list = append(n.list, DirEntry{name, c.attr.Ino, c.attr.Mode & unix.S_IFMT})
+		}
+		slices.SortFunc(n.list, func(a, b DirEntry) int {
+			return cmp.Or(cmp.Compare(a.Ino, b.Ino), cmp.Compare(a.Name, b.Name))
+		})
+	}
+	return n.list, nil
+}
+
+// accessed is relatime: a read moves atime only if it is behind the last change,
+// or a day old (fs/inode.c:relatime_need_update).
+func (n *memNode) accessed() {
+	now, a := n.fs.now(), &n.attr
+	if !after(a.Atime, a.Mtime) || !after(a.Atime, a.Ctime) || now.Sec-a.Atime.Sec >= 24*60*60 {
+		a.Atime = now
+	}
+}
+
+func after(t, u unix.Timespec) bool { return t.Sec > u.Sec || t.Sec == u.Sec && t.Nsec > u.Nsec }
+
+// changed notes a change of the inode, modified also one of its content.
+func (n *memNode) changed() { n.attr.Ctime = n.fs.now() }
+
+func (n *memNode) modified() {
+	n.attr.Ctime = n.fs.now()
+	n.attr.Mtime = n.attr.Ctime
+}
+
+// put gives c the name, take removes it; both mark the directory.
+func (n *memNode) put(name string, c *memNode) {
+	n.names[name] = c
+	n.list = nil
+	n.modified()
+	if c.names != nil {
+		c.parent = n
+		n.attr.Nlink++
+	}
+}
+
+func (n *memNode) take(name string, c *memNode) {
+	delete(n.names, name)
+	n.list = nil
+	n.modified()
+	if c.names != nil {
+		n.attr.Nlink--
+	}
+}
+
+// add makes an inode named name. ENOSPC.
+func (n *memNode) add(name string, mode uint32, rdev uint64, o Owner) (*memNode, error) {
+	if n.names == nil {
+		return nil, unix.ENOTDIR
+	}
+	if n.names[name] != nil {
+		return nil, unix.EEXIST
+	}
+	if n.parent == nil {
+		return nil, unix.ENOENT
+	}
+	if n.fs.opt.Inodes > 0 && n.fs.inodes >= n.fs.opt.Inodes {
+		return nil, unix.ENOSPC
+	}
+	c := n.fs.newNode(mode, rdev, o)
+	n.fs.inodes++
+	n.put(name, c)
+	return c, nil
+}
+
+func (n *memNode) Create(name string, mode uint32, rdev uint64, o Owner) (Node, error) {
+	c, err := n.add(name, mode, rdev, o)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (n *memNode) Mkdir(name string, mode uint32, o Owner) (Node, error) {
+	if n.attr.Nlink >= maxLinkCount {
+		return nil, unix.EMLINK
+	}
+	return n.Create(name, mode&0o7777|unix.S_IFDIR, 0, o)
+}
+
+func (n *memNode) Symlink(name, target string, o Owner) (Node, error) {
+	c, err := n.add(name, unix.S_IFLNK|0o777, 0, o)
+	if err != nil {
+		return nil, err
+	}
+	c.target = target
+	return c, nil
+}
+
+func (n *memNode) Tmpfile(mode uint32, o Owner) (Node, error) {
+	if n.fs.opt.Inodes > 0 && n.fs.inodes >= n.fs.opt.Inodes {
+		return nil, unix.ENOSPC
+	}
+	c := n.fs.newNode(mode, 0, o)
+	n.fs.inodes++
+	c.attr.Nlink = 0
+	return c, nil
+}
+
+func (n *memNode) Link(name string, node Node) error {
+	c, err := n.fs.isMem(node)
+	switch {
+	case err != nil:
+		return err
+	case n.names[name] != nil:
+		return unix.EEXIST
+	case n.parent == nil:
+		return unix.ENOENT
+	case c.attr.Nlink >= maxLinkCount:
+		return unix.EMLINK
+	case c.attr.Nlink == 0 && c.opens == 0:
+		return unix.ENOENT
+	}
+	c.attr.Nlink++
+	c.changed()
+	n.put(name, c)
+	return nil
+}
+
+func (n *memNode) Unlink(name string) error {
+	c := n.names[name]
+	switch {
+	case c == nil:
+		return unix.ENOENT
+	case c.names != nil:
+		return unix.EISDIR
+	}
+	n.take(name, c)
+	c.unlinked()
+	return nil
+}
+
+func (n *memNode) Rmdir(name string) error {
+	c := n.names[name]
+	switch {
+	case c == nil:
+		return unix.ENOENT
+	case c.names == nil:
+		return unix.ENOTDIR
+	case len(c.names) > 0:
+		return unix.ENOTEMPTY
+	}
+	n.take(name, c)
+	c.unlinked()
+	return nil
+}
+
+// unlinked notes that one name of n is gone.
+func (n *memNode) unlinked() {
+	n.changed()
+	n.attr.Nlink--
+	if n.names != nil {
+		n.attr.Nlink, n.parent = 0, nil
+	}
+	n.drop()
+}
+
+// drop frees what an inode without names or users holds.
+func (n *memNode) drop() {
+	if n.attr.Nlink == 0 && n.opens == 0 {
+		n.fs.inodes--
+		n.fs.bytes -= int64(len(n.data))
+		n.data = nil
+	}
+}
+
+// Hold keeps the content of an inode without a name.
+func (n *memNode) Hold() func() {
+	n.opens++
+	return func() {
+		n.opens--
+		n.drop()
+	}
+}
+
+func (n *memNode) Rename(name string, dir Node, newname string, flags uint32) error {
+	to, err := n.fs.isMem(dir)
+	if err != nil {
+		return err
+	}
+	c, old := n.names[name], to.names[newname]
+	switch {
+	case c == nil || flags&unix.RENAME_EXCHANGE != 0 && old == nil:
+		return unix.ENOENT
+	case to.parent == nil:
+		return unix.ENOENT
+	case old != nil && flags&unix.RENAME_NOREPLACE != 0:
+		return unix.EEXIST
+	case c == old:
+		return nil
+	}
+	if flags&unix.RENAME_EXCHANGE != 0 {
+		n.take(name, c)
+		to.take(newname, old)
+		n.put(name, old)
+		to.put(newname, c)
+		c.changed()
+		old.changed()
+		return nil
+	}
+	if old != nil {
+		remove := to.Unlink
+		switch {
+		case old.names != nil && c.names == nil:
+			return unix.EISDIR
+		case old.names == nil && c.names != nil:
+			return unix.ENOTDIR
+		case c.names != nil:
+			remove = to.Rmdir
+		}
+		if err := remove(newname); err != nil {
+			return err
+		}
+	}
+	n.take(name, c)
+	to.put(newname, c)
+	c.changed()
+	return nil
+}
+
+func (n *memNode) Readlink() (string, error) {
+	if !n.attr.IsSymlink() {
+		return "", unix.EINVAL
+	}
+	n.accessed()
+	return n.target, nil
+}
+
+// Slot is where a FIFO or socket keeps what is behind its name.
+func (n *memNode) Slot() *any { return &n.slot }
+
+func (n *memNode) SetAttr(c Change) error {
+	a := &n.attr
+	if c.Mode != nil {
+		a.Mode = a.Mode&unix.S_IFMT | *c.Mode&0o7777
+	}
+	if c.UID != nil {
+		a.UID = *c.UID
+	}
+	if c.GID != nil {
+		a.GID = *c.GID
+	}
+	if c.Atime != nil {
+		a.Atime = *c.Atime
+	}
+	if c.Mtime != nil {
+		a.Mtime = *c.Mtime
+	}
+	n.changed()
+	return nil
+}
+
+func (n *memNode) StatFS() (unix.Statfs_t, error) {
+	m := n.fs
+	s := unix.Statfs_t{Type: tmpfsMagic, Bsize: blockSize, Frsize: blockSize, Namelen: unix.NAME_MAX}
+	if m.opt.Bytes > 0 {
+		s.Blocks = uint64(m.opt.Bytes+blockSize-1) / blockSize
+		s.Bfree = s.Blocks - min(s.Blocks, uint64(m.bytes+blockSize-1)/blockSize)
+		s.Bavail = s.Bfree
+	}
+	if m.opt.Inodes > 0 {
+		s.Files = uint64(m.opt.Inodes)
+		s.Ffree = uint64(max(m.opt.Inodes-m.inodes, 0))
+	}
+	return s, nil
+}
