@@ -1,0 +1,228 @@
+//go:build linux
+
+package emulate
+
+import (
+	"encoding/binary"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"oubliette/fdtable"
+)
+
+// opened is the description of fd, EBADF also for one opened with O_PATH, which
+// has no file operations.
+func (t *Task) opened(fd int) (*fdtable.Description, error) {
+	d, err := t.FDs.Get(fd)
+	if err == nil && d.Flags&unix.O_PATH != 0 {
+		err = unix.EBADF
+	}
+	return d, err
+}
+
+// WithSignalMask does fn under another signal mask, as one step: what ppoll(2)
+// and its like promise. If fn is interrupted the mask is still there for the
+// signal's delivery, whose frame brings back the old one.
+func (c *Call) WithSignalMask(mask *uint64, fn func() (uint64, error)) (uint64, error) {
+	m := c.Task.Machine
+	if mask == nil {
+		return fn()
+	}
+	m.SetWaitMask(mask)
+	n, err := fn()
+	if err != ERESTARTNOHAND && err != unix.EINTR {
+		m.SetWaitMask(nil)
+	}
+	return n, err
+}
+
+// readMask is kernel/signal.c:set_user_sigmask's reading: nil for a null
+// pointer. EINVAL, EFAULT.
+func (c *Call) readMask(addr, size uint64) (*uint64, error) {
+	if addr == 0 {
+		return nil, nil
+	}
+	if size != 8 {
+		return nil, unix.EINVAL
+	}
+	var mask uint64
+	if err := c.ReadValue(addr, &mask); err != nil {
+		return nil, err
+	}
+	return &mask, nil
+}
+
+// interval is a timespec or timeval that says how long. EINVAL.
+func interval(sec, nsec int64) (time.Duration, error) {
+	if sec < 0 || nsec < 0 || nsec >= 1e9 {
+		return 0, unix.EINVAL
+	}
+	const most = int64(1<<63-1) / 1e9
+	if sec >= most {
+		return 1<<63 - 1, nil
+	}
+	return time.Duration(sec*1e9 + nsec), nil
+}
+
+// sleep is how long poll(2) and its like wait: until deadline, unless zero.
+type sleep struct {
+	deadline Deadline // 0 never
+	zero     bool     // only look
+}
+
+// sleepFor is the sleep from a timespec (unit 1) or timeval (unit 1000) at
+// addr, for ever for a null pointer. EFAULT, EINVAL.
+func (c *Call) sleepFor(addr uint64, unit int64) (sleep, error) {
+	if addr == 0 {
+		return sleep{}, nil
+	}
+	var t [2]int64
+	if err := c.ReadValue(addr, &t); err != nil {
+		return sleep{}, err
+	}
+	if unit == 1000 { // fs/select.c:kern_select
+		t = [2]int64{t[0] + t[1]/1e6, t[1] % 1e6 * 1000}
+	}
+	d, err := interval(t[0], t[1])
+	if err != nil {
+		return sleep{}, err
+	}
+	return sleep{c.Sys.After(d), d == 0}, nil
+}
+
+// remaining writes what is left of the sleep to where it was read, as
+// fs/select.c:poll_select_finish does. A call whose timeout cannot be written
+// cannot be restarted.
+func (c *Call) remaining(addr uint64, unit int64, s sleep, n uint64, err error) (uint64, error) {
+	if addr == 0 || s.zero {
+		return n, err
+	}
+	var t [2]int64
+	if s.deadline == 0 {
+		t = [2]int64{1<<63 - 1, 0}
+	} else if left := int64(s.deadline - c.Sys.Now()); left > 0 {
+		t = [2]int64{left / 1e9, left % 1e9 / unit}
+	}
+	if c.WriteValue(addr, t) != nil && err == ERESTARTNOHAND {
+		err = unix.EINTR
+	}
+	return n, err
+}
+
+// await calls look until it counts something, waiting in between for the
+// queues, which it takes once from the descriptions; 0 after the sleep.
+func (c *Call) await(s sleep, files []*fdtable.Description, look func() uint64) (uint64, error) {
+	n := look()
+	if n > 0 || s.zero {
+		return n, nil
+	}
+	queues := make([]*fdtable.Queue, 0, len(files))
+	for _, d := range files {
+		if d != nil {
+			queues = append(queues, d.Retain().Queue())
+		}
+	}
+	defer func() {
+		for _, d := range files {
+			if d != nil {
+				_ = d.Release()
+			}
+		}
+	}()
+	for {
+		err := c.Wait(s.deadline, queues...)
+		if n = look(); n > 0 {
+			return n, nil
+		}
+		if err == unix.ETIMEDOUT {
+			return 0, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+}
+
+// pollfdSize is sizeof(struct pollfd): int fd; short events, revents.
+const pollfdSize = 8
+
+// doPoll is fs/select.c:do_sys_poll. Only revents are written back: the rest
+// may have changed meanwhile. EINVAL (more than RLIMIT_NOFILE), EFAULT,
+// ERESTARTNOHAND.
+func (c *Call) doPoll(fds uint64, nfds uint32, s sleep) (uint64, error) {
+	if uint64(nfds) > min(c.Task.Limit(unix.RLIMIT_NOFILE), maxFiles) {
+		return 0, unix.EINVAL
+	}
+	set := make([]byte, int(nfds)*pollfdSize)
+	if err := c.Read(fds, set); err != nil {
+		return 0, err
+	}
+	files := make([]*fdtable.Description, nfds)
+	for i := range files {
+		fd := int(int32(binary.LittleEndian.Uint32(set[i*pollfdSize:])))
+		files[i], _ = c.Task.opened(fd)
+		if fd >= 0 && files[i] == nil {
+			s.zero = true // POLLNVAL is an answer
+		}
+	}
+	n, err := c.await(s, files, func() uint64 { return pollSet(set, files) })
+	if err == ErrInterrupted {
+		return 0, ERESTARTNOHAND
+	}
+	if err != nil || nfds == 0 {
+		return n, err
+	}
+	const revents = 6
+	if err := c.Write(fds+revents, set[revents:]); err != nil {
+		return 0, err
+	}
+	return n, nil
+}
+
+// pollSet fills in every revents and counts those that say something.
+func pollSet(set []byte, files []*fdtable.Description) uint64 {
+	var n uint64
+	for i, d := range files {
+		p := set[i*pollfdSize:]
+		var ev fdtable.Events
+		if d != nil {
+			asked := fdtable.Events(binary.LittleEndian.Uint16(p[4:]))
+			ev = d.Ready() & (asked | fdtable.Err | fdtable.Hup)
+		} else if int32(binary.LittleEndian.Uint32(p)) >= 0 {
+			ev = unix.POLLNVAL
+		}
+		binary.LittleEndian.PutUint16(p[6:], uint16(ev))
+		if ev != 0 {
+			n++
+		}
+	}
+	return n
+}
+
+func poll(c *Call) (uint64, error) {
+	fds, nfds, timeout := c.Addr(0), c.Uint(1), c.Int(2)
+	var s sleep
+	if timeout >= 0 {
+		s = sleep{c.KeepDeadline(c.Sys.After(time.Duration(timeout) * time.Millisecond)), timeout == 0}
+	}
+	n, err := c.doPoll(fds, nfds, s)
+	if err == ERESTARTNOHAND {
+		err = c.RestartAt(s.deadline, ErrInterrupted)
+	}
+	return n, err
+}
+
+func ppoll(c *Call) (uint64, error) {
+	fds, nfds, tmo, sigmask, sigsetsize := c.Addr(0), c.Uint(1), c.Addr(2), c.Addr(3), c.Size(4)
+	s, err := c.sleepFor(tmo, 1)
+	if err != nil {
+		return 0, err
+	}
+	mask, err := c.readMask(sigmask, sigsetsize)
+	if err != nil {
+		return 0, err
+	}
+	n, err := c.WithSignalMask(mask, func() (uint64, error) { return c.doPoll(fds, nfds, s) })
+	return c.remaining(tmo, 1, s, n, err)
+}
