@@ -6,7 +6,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"oubliette/emulate/vfs"
+	"oubliette/fdtable"
 )
+
+// taskSize is TASK_SIZE_MAX of x86-64: no guest memory is beyond it.
+const taskSize = 1<<47 - 4096
 
 // ipcState is what a jail's pipes and other ways to talk keep; the zero value
 // is an empty one.
@@ -15,6 +19,10 @@ type ipcState struct {
 	pipePages int                // their capacity
 	pages     [][]byte           // empty pages for pipes
 	lastIno   uint64
+
+	watched       map[*fdtable.Description]map[*epollItem]struct{}
+	watches       int    // epoll items in all
+	wakes, checks uint64 // counts events and loop checks, see epoll
 }
 
 // anonDev is the device number of what has no place in the tree.
@@ -55,4 +63,15 @@ func (n *anonNode) SetAttr(ch vfs.Change) error {
 		n.attr.Mtime = *ch.Mtime
 	}
 	return nil
+}
+
+// installAnon gives a file that is known by its kind alone a descriptor. flags
+// is added to O_RDWR. Takes over f. EMFILE.
+func (c *Call) installAnon(f fdtable.File, kind string, flags int, cloexec bool) (uint64, error) {
+	d := fdtable.NewDescription(f, vfs.NewAnonymous(anonInode{}, "anon_inode:"+kind), unix.O_RDWR|flags)
+	fd, err := c.Task.InstallFD(d, 0, cloexec)
+	if err != nil {
+		return 0, err
+	}
+	return uint64(fd), nil
 }

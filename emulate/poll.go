@@ -25,16 +25,31 @@ func (t *Task) opened(fd int) (*fdtable.Description, error) {
 // and its like promise. If fn is interrupted the mask is still there for the
 // signal's delivery, whose frame brings back the old one.
 func (c *Call) WithSignalMask(mask *uint64, fn func() (uint64, error)) (uint64, error) {
-	m := c.Task.Machine
 	if mask == nil {
 		return fn()
 	}
-	m.SetWaitMask(mask)
+	c.Task.Machine.SetWaitMask(mask)
 	n, err := fn()
 	if err != ERESTARTNOHAND && err != unix.EINTR {
-		m.SetWaitMask(nil)
+		c.Task.Machine.SetWaitMask(nil)
 	}
 	return n, err
+}
+
+// orSignal is for select and poll under a mask, where a signal that is due wins
+// over having found nothing, even without sleeping (fs/select.c:do_poll).
+func (c *Call) orSignal(mask *uint64, fn func() (uint64, error)) (uint64, error) {
+	return c.WithSignalMask(mask, func() (uint64, error) {
+		n, err := fn()
+		if mask == nil || n != 0 || err != nil {
+			return n, err
+		}
+		st, err := c.Task.Machine.SignalState()
+		if err == nil && st.Pending&^*mask&^st.Ignored != 0 {
+			err = ERESTARTNOHAND
+		}
+		return 0, err
+	})
 }
 
 // readMask is kernel/signal.c:set_user_sigmask's reading: nil for a null
@@ -53,17 +68,8 @@ func (c *Call) readMask(addr, size uint64) (*uint64, error) {
 	return &mask, nil
 }
 
-// interval is a timespec or timeval that says how long. EINVAL.
-func interval(sec, nsec int64) (time.Duration, error) {
-	if sec < 0 || nsec < 0 || nsec >= 1e9 {
-		return 0, unix.EINVAL
-	}
-	const most = int64(1<<63-1) / 1e9
-	if sec >= most {
-		return 1<<63 - 1, nil
-	}
-	return time.Duration(sec*1e9 + nsec), nil
-}
+// validTime is timespec64_valid of a timespec's two fields.
+func validTime(t [2]int64) bool { return t[0] >= 0 && t[1] >= 0 && t[1] < 1e9 }
 
 // sleep is how long poll(2) and its like wait: until deadline, unless zero.
 type sleep struct {
@@ -84,11 +90,10 @@ func (c *Call) sleepFor(addr uint64, unit int64) (sleep, error) {
 	if unit == 1000 { // fs/select.c:kern_select
 		t = [2]int64{t[0] + t[1]/1e6, t[1] % 1e6 * 1000}
 	}
-	d, err := interval(t[0], t[1])
-	if err != nil {
-		return sleep{}, err
+	if !validTime(t) {
+		return sleep{}, unix.EINVAL
 	}
-	return sleep{c.Sys.After(d), d == 0}, nil
+	return sleep{c.Sys.After(timespecDuration(t[0], t[1])), t == [2]int64{}}, nil
 }
 
 // remaining writes what is left of the sleep to where it was read, as
@@ -160,11 +165,8 @@ func (c *Call) doPoll(fds uint64, nfds uint32, s sleep) (uint64, error) {
 	}
 	files := make([]*fdtable.Description, nfds)
 	for i := range files {
-		fd := int(int32(binary.LittleEndian.Uint32(set[i*pollfdSize:])))
+		fd := int(int32(leUint32(set[i*pollfdSize:])))
 		files[i], _ = c.Task.opened(fd)
-		if fd >= 0 && files[i] == nil {
-			s.zero = true // POLLNVAL is an answer
-		}
 	}
 	n, err := c.await(s, files, func() uint64 { return pollSet(set, files) })
 	if err == ErrInterrupted {
@@ -189,7 +191,7 @@ func pollSet(set []byte, files []*fdtable.Description) uint64 {
 		if d != nil {
 			asked := fdtable.Events(binary.LittleEndian.Uint16(p[4:]))
 			ev = d.Ready() & (asked | fdtable.Err | fdtable.Hup)
-		} else if int32(binary.LittleEndian.Uint32(p)) >= 0 {
+		} else if int32(leUint32(p)) >= 0 {
 			ev = unix.POLLNVAL
 		}
 		binary.LittleEndian.PutUint16(p[6:], uint16(ev))
@@ -223,6 +225,6 @@ func ppoll(c *Call) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	n, err := c.WithSignalMask(mask, func() (uint64, error) { return c.doPoll(fds, nfds, s) })
+	n, err := c.orSignal(mask, func() (uint64, error) { return c.doPoll(fds, nfds, s) })
 	return c.remaining(tmo, 1, s, n, err)
 }

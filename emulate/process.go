@@ -185,7 +185,7 @@ func (s *System) notifyParent(p *Process, sig Signal) {
 	if sig.Number != 0 && !(isChild && (parent.chldIgnored || stopped && parent.chldNoStop)) {
 		sig.UID = p.uid
 		if l := parent.Leader(); l != nil {
-			_ = l.Machine.Signal(sig, true)
+			_ = l.post(sig, true)
 		}
 	}
 	parent.exited.Wake()

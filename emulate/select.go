@@ -3,17 +3,21 @@
 package emulate
 
 import (
-	"encoding/binary"
-
 	"golang.org/x/sys/unix"
 
 	"oubliette/fdtable"
 )
 
+// POLLRDBAND and POLLWRBAND of include/uapi/asm-generic/poll.h.
+const (
+	pollRdBand fdtable.Events = 0x80
+	pollWrBand fdtable.Events = 0x200
+)
+
 // What the three sets of select(2) mean in poll(2)'s terms, fs/select.c.
 var selectEvents = [3]fdtable.Events{
-	fdtable.In | fdtable.RdNorm | unix.POLLRDBAND | fdtable.Hup | fdtable.Err | unix.POLLNVAL,
-	fdtable.Out | fdtable.WrNorm | unix.POLLWRBAND | fdtable.Err | unix.POLLNVAL,
+	fdtable.In | fdtable.RdNorm | pollRdBand | fdtable.Hup | fdtable.Err | unix.POLLNVAL,
+	fdtable.Out | fdtable.WrNorm | pollWrBand | fdtable.Err | unix.POLLNVAL,
 	fdtable.Pri | unix.POLLNVAL,
 }
 
@@ -112,11 +116,11 @@ func pselect6(c *Call) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	mask, err := c.readMask(binary.LittleEndian.Uint64(sig[:]), binary.LittleEndian.Uint64(sig[8:]))
+	mask, err := c.readMask(leUint64(sig[:]), leUint64(sig[8:]))
 	if err != nil {
 		return 0, err
 	}
-	n, err := c.WithSignalMask(mask, func() (uint64, error) {
+	n, err := c.orSignal(mask, func() (uint64, error) {
 		return c.doSelect(nfds, [3]uint64{c.Addr(1), c.Addr(2), c.Addr(3)}, s)
 	})
 	return c.remaining(timeout, 1, s, n, err)

@@ -37,7 +37,15 @@ func (p *Process) Signal(sig Signal) error {
 	if l == nil || sig.Number == 0 {
 		return nil
 	}
-	return l.Machine.Signal(sig, true)
+	return l.post(sig, true)
+}
+
+// post sends to the task or its process and tells those who wait for it with
+// signalfd(2).
+func (t *Task) post(sig Signal, process bool) error {
+	err := t.Machine.Signal(sig, process)
+	t.Process.signalled.Wake()
+	return err
 }
 
 // maySignal is kernel/signal.c:kill_ok_by_cred and its SIGCONT exception.
@@ -99,7 +107,7 @@ func (t *Task) selfSignal(info Signal) error {
 	if info.Number == 0 {
 		return nil
 	}
-	return t.Machine.Signal(info, true)
+	return t.post(info, true)
 }
 
 func tkill(c *Call) (uint64, error) {
@@ -134,7 +142,7 @@ func (c *Call) sendThread(tgid, tid int, info Signal) error {
 	case info.Number == 0:
 		return nil
 	}
-	return target.Machine.Signal(info, false)
+	return target.post(info, false)
 }
 
 func rt_sigqueueinfo(c *Call) (uint64, error) {

@@ -68,6 +68,8 @@ type Process struct {
 	uid                   uint32 // real uid, for the parent's siginfo
 	execed                bool   // since its fork (setpgid)
 	selfUsage, childUsage Usage  // of the ended process; of its reaped children
+	signalled             fdtable.Queue // woken when a signal was sent to it
+	timers                processTimers
 	atExit                []func()
 }
 

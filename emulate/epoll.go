@@ -1,0 +1,425 @@
+//go:build linux
+
+package emulate
+
+import (
+	"encoding/binary"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"oubliette/fdtable"
+)
+
+const (
+	// epollEventSize is sizeof(struct epoll_event), packed on x86-64.
+	epollEventSize = 12
+	// maxEpollEvents is EP_MAX_EVENTS.
+	maxEpollEvents = (1<<31 - 1) / epollEventSize
+	// maxEpollNests is EP_MAX_NESTS: epolls that watch epolls.
+	maxEpollNests = 4
+	// maxWatches bounds the items of a jail (fs.epoll.max_user_watches): ENOSPC.
+	maxWatches = 1 << 20
+
+	epollPrivate  fdtable.Events = unix.EPOLLWAKEUP | unix.EPOLLONESHOT | unix.EPOLLET | unix.EPOLLEXCLUSIVE
+	epollOwn                     = epollPrivate &^ unix.EPOLLONESHOT
+	epollShutdown                = fdtable.Err | fdtable.Hup
+)
+
+// epoll is struct eventpoll. What is perhaps ready is in a list, so that a wait
+// costs as much as there is to report.
+type epoll struct {
+	ipc         *ipcState
+	items       map[epollKey]*epollItem
+	nested      map[*epollItem]struct{} // those of items that are epolls
+	refs        map[*epollItem]struct{} // items of other epolls for this one
+	first, last *epollItem              // the ready list
+	ready       int
+	queue       fdtable.Queue
+	woken       uint64 // the wake-up that was passed on last
+	checked     uint64 // the loop check that came by last, and what it found
+	depth       int
+}
+
+// epollKey: one description may be watched under several numbers.
+type epollKey struct {
+	fd int
+	d  *fdtable.Description
+}
+
+// epollItem is struct epitem.
+type epollItem struct {
+	epollKey
+	ep         *epoll
+	events     fdtable.Events
+	data       uint64
+	waiter     fdtable.Waiter
+	queue      *fdtable.Queue // the waiter's
+	listed     bool
+	prev, next *epollItem
+}
+
+// push puts i at the end of the ready list.
+func (ep *epoll) push(i *epollItem) {
+	if i.listed {
+		return
+	}
+	i.listed, i.prev, i.next = true, ep.last, nil
+	if ep.last == nil {
+		ep.first = i
+	} else {
+		ep.last.next = i
+	}
+	ep.last = i
+	ep.ready++
+}
+
+// unlist takes i out of the ready list.
+func (ep *epoll) unlist(i *epollItem) {
+	if !i.listed {
+		return
+	}
+	if i.prev == nil {
+		ep.first = i.next
+	} else {
+		i.prev.next = i.next
+	}
+	if i.next == nil {
+		ep.last = i.prev
+	} else {
+		i.next.prev = i.prev
+	}
+	i.listed, i.prev, i.next = false, nil, nil
+	ep.ready--
+}
+
+// notice is ep_poll_callback: the file may be ready. One event passes each epoll
+// only once, however many ways lead there.
+func (i *epollItem) notice() {
+	if i.events&^epollPrivate == 0 {
+		return // EPOLLONESHOT is spent
+	}
+	i.ep.push(i)
+	if _, nested := i.d.File.(*epoll); !nested {
+		i.ep.ipc.wakes++
+	}
+	if i.ep.woken != i.ep.ipc.wakes {
+		i.ep.woken = i.ep.ipc.wakes
+		i.ep.queue.Wake()
+	}
+}
+
+// current is what i has to report now.
+func (i *epollItem) current() fdtable.Events { return i.d.Ready() & i.events &^ epollPrivate }
+
+// arm sets what i waits for and looks once.
+func (i *epollItem) arm(events fdtable.Events, data uint64) {
+	i.events, i.data = events|epollShutdown, data
+	i.waiter.Events = i.events &^ epollPrivate
+	if i.current() != 0 {
+		i.ep.ipc.wakes++
+		i.notice()
+	}
+}
+
+// insert is ep_insert. ENOSPC, ELOOP.
+func (ep *epoll) insert(k epollKey, events fdtable.Events, data uint64) error {
+	if ep.ipc.watches >= maxWatches {
+		return unix.ENOSPC
+	}
+	i := &epollItem{epollKey: k, ep: ep, queue: k.d.Queue()}
+	if below, ok := k.d.File.(*epoll); ok {
+		below.refs[i] = struct{}{}
+		ep.nested[i] = struct{}{}
+	}
+	ep.items[k] = i
+	ep.ipc.watches++
+	ep.ipc.watch(i)
+	i.waiter = fdtable.Waiter{Woken: i.notice, Exclusive: events&unix.EPOLLEXCLUSIVE != 0}
+	if i.queue != nil {
+		i.queue.Add(&i.waiter)
+	}
+	i.arm(events, data)
+	return nil
+}
+
+// remove is ep_remove.
+func (ep *epoll) remove(i *epollItem) {
+	if i.queue != nil {
+		i.queue.Remove(&i.waiter)
+	}
+	if below, ok := i.d.File.(*epoll); ok {
+		delete(below.refs, i)
+		delete(ep.nested, i)
+	}
+	ep.unlist(i)
+	delete(ep.items, i.epollKey)
+	delete(ep.ipc.watched[i.d], i)
+	ep.ipc.watches--
+}
+
+// watch notes that i goes when its description is released. One hook serves all
+// items a description ever has.
+func (ipc *ipcState) watch(i *epollItem) {
+	d := i.d
+	if ipc.watched == nil {
+		ipc.watched = make(map[*fdtable.Description]map[*epollItem]struct{})
+	}
+	if ipc.watched[d] == nil {
+		ipc.watched[d] = make(map[*epollItem]struct{})
+		d.OnRelease(func() {
+			for i := range ipc.watched[d] {
+				i.ep.remove(i)
+			}
+			delete(ipc.watched, d)
+		})
+	}
+	ipc.watched[d][i] = struct{}{}
+}
+
+// below is ep_loop_check_proc: how deep the epolls under ep are nested, too deep
+// if one of them is top.
+func (ep *epoll) below(top *epoll, depth int) int {
+	if ep.checked == ep.ipc.checks {
+		return ep.depth
+	}
+	ep.checked, ep.depth = ep.ipc.checks, 0
+	for i := range ep.nested {
+		next := i.d.File.(*epoll)
+		if next == top || depth > maxEpollNests {
+			ep.depth = maxEpollNests + 1
+		} else {
+			ep.depth = max(ep.depth, next.below(top, depth+1)+1)
+		}
+		if ep.depth > maxEpollNests {
+			break
+		}
+	}
+	return ep.depth
+}
+
+// above is ep_get_upwards_depth_proc.
+func (ep *epoll) above(depth int) int {
+	if ep.checked == ep.ipc.checks {
+		return ep.depth
+	}
+	ep.checked, ep.depth = ep.ipc.checks, 0
+	for i := range ep.refs {
+		if depth > maxEpollNests {
+			break
+		}
+		ep.depth = max(ep.depth, i.ep.above(depth+1)+1)
+	}
+	return ep.depth
+}
+
+// loops is ep_loop_check: whether ep may not watch target.
+func (ep *epoll) loops(target *epoll) bool {
+	ep.ipc.checks++
+	down := target.below(ep, 0)
+	if down > maxEpollNests {
+		return true
+	}
+	ep.ipc.checks++
+	return down+1+ep.above(0) > maxEpollNests
+}
+
+func (ep *epoll) Close() error {
+	for _, i := range ep.items {
+		ep.remove(i)
+	}
+	return nil
+}
+
+// Poll drops from the ready list what is not ready after all.
+func (ep *epoll) Poll() fdtable.Events {
+	for ep.first != nil {
+		if ep.first.current() != 0 {
+			return fdtable.In | fdtable.RdNorm
+		}
+		ep.unlist(ep.first)
+	}
+	return 0
+}
+
+func (ep *epoll) Queue() *fdtable.Queue { return &ep.queue }
+
+// collect is ep_send_events: at most room events, each item's turn in order. What
+// is level-triggered goes to the end of the list to be asked again.
+func (c *Call) collect(ep *epoll, events uint64, room int) (uint64, error) {
+	var out []byte
+	var taken []*epollItem
+	var masks []fdtable.Events
+	for n := ep.ready; n > 0 && len(taken) < room; n-- {
+		i := ep.first
+		ep.unlist(i)
+		ev := i.current()
+		if ev == 0 {
+			continue
+		}
+		out = binary.LittleEndian.AppendUint32(out, uint32(ev))
+		out = binary.LittleEndian.AppendUint64(out, i.data)
+		taken, masks = append(taken, i), append(masks, i.events)
+		if i.events&unix.EPOLLONESHOT != 0 {
+			i.events &= epollPrivate
+		} else if i.events&unix.EPOLLET == 0 {
+			ep.push(i)
+		}
+	}
+	if err := c.Write(events, out); err != nil {
+		for k, i := range taken {
+			i.events = masks[k]
+			ep.push(i)
+		}
+		return 0, err
+	}
+	return uint64(len(taken)), nil
+}
+
+func epoll_create1(c *Call) (uint64, error) {
+	flags := c.Flags(0)
+	if flags&^unix.EPOLL_CLOEXEC != 0 {
+		return 0, unix.EINVAL
+	}
+	ep := &epoll{ipc: &c.Sys.ipc, items: make(map[epollKey]*epollItem),
+		nested: make(map[*epollItem]struct{}), refs: make(map[*epollItem]struct{})}
+	return c.installAnon(ep, "[eventpoll]", 0, flags&unix.EPOLL_CLOEXEC != 0)
+}
+
+func epoll_create(c *Call) (uint64, error) {
+	if size := c.Int(0); size <= 0 {
+		return 0, unix.EINVAL
+	}
+	c.Args[0] = 0
+	return epoll_create1(c)
+}
+
+func epoll_ctl(c *Call) (uint64, error) {
+	epfd, op, fd, event := c.FD(0), c.Int(1), c.FD(2), c.Addr(3)
+	var ev struct {
+		Events fdtable.Events
+		Data   uint64
+	}
+	if op != unix.EPOLL_CTL_DEL {
+		if err := c.ReadValue(event, &ev); err != nil {
+			return 0, err
+		}
+	}
+	epd, err := c.Task.opened(epfd)
+	if err != nil {
+		return 0, err
+	}
+	d, err := c.Task.opened(fd)
+	if err != nil {
+		return 0, err
+	}
+	if _, ok := d.File.(fdtable.Poller); !ok {
+		return 0, unix.EPERM
+	}
+	ep, ok := epd.File.(*epoll)
+	if !ok || d == epd {
+		return 0, unix.EINVAL
+	}
+	below, nested := d.File.(*epoll)
+	if op != unix.EPOLL_CTL_DEL && ev.Events&unix.EPOLLEXCLUSIVE != 0 {
+		const allowed = fdtable.In | fdtable.Out | epollShutdown | epollOwn
+		if op == unix.EPOLL_CTL_MOD || nested || ev.Events&^allowed != 0 {
+			return 0, unix.EINVAL
+		}
+	}
+	if op == unix.EPOLL_CTL_ADD && nested && ep.loops(below) {
+		return 0, unix.ELOOP
+	}
+	key := epollKey{fd, d}
+	i := ep.items[key]
+	switch {
+	case op == unix.EPOLL_CTL_ADD && i != nil:
+		return 0, unix.EEXIST
+	case op == unix.EPOLL_CTL_ADD:
+		return 0, ep.insert(key, ev.Events, ev.Data)
+	case op != unix.EPOLL_CTL_MOD && op != unix.EPOLL_CTL_DEL:
+		return 0, unix.EINVAL
+	case i == nil:
+		return 0, unix.ENOENT
+	case op == unix.EPOLL_CTL_DEL:
+		ep.remove(i)
+	case i.events&unix.EPOLLEXCLUSIVE != 0:
+		return 0, unix.EINVAL
+	default:
+		i.arm(ev.Events, ev.Data)
+	}
+	return 0, nil
+}
+
+// doEpollWait is fs/eventpoll.c:do_epoll_wait. EBADF, EINVAL, EFAULT, EINTR.
+func (c *Call) doEpollWait(epfd int, events uint64, maxevents int, s sleep, mask *uint64) (uint64, error) {
+	d, err := c.Task.opened(epfd)
+	if err != nil {
+		return 0, err
+	}
+	if maxevents <= 0 || maxevents > maxEpollEvents {
+		return 0, unix.EINVAL
+	}
+	if events > taskSize || events+uint64(maxevents)*epollEventSize > taskSize {
+		return 0, unix.EFAULT
+	}
+	ep, ok := d.File.(*epoll)
+	if !ok {
+		return 0, unix.EINVAL
+	}
+	d.Retain()
+	defer d.Release()
+	return c.WithSignalMask(mask, func() (uint64, error) {
+		var stop error
+		for {
+			n, err := c.collect(ep, events, maxevents)
+			if n > 0 || err != nil || s.zero {
+				return n, err
+			}
+			if stop != nil {
+				return 0, stop
+			}
+			switch stop = c.Wait(s.deadline, &ep.queue); stop {
+			case unix.ETIMEDOUT:
+				s.zero = true
+			case ErrInterrupted:
+				stop = unix.EINTR // what is ready goes first
+			}
+		}
+	})
+}
+
+// milliseconds is a timeout of poll(2) and epoll_wait(2).
+func (c *Call) milliseconds(ms int) sleep {
+	if ms < 0 {
+		return sleep{}
+	}
+	return sleep{c.Sys.After(time.Duration(ms) * time.Millisecond), ms == 0}
+}
+
+func epoll_wait(c *Call) (uint64, error) {
+	epfd, events, maxevents, timeout := c.FD(0), c.Addr(1), c.Int(2), c.Int(3)
+	return c.doEpollWait(epfd, events, maxevents, c.milliseconds(timeout), nil)
+}
+
+func epoll_pwait(c *Call) (uint64, error) {
+	epfd, events, maxevents, timeout, sigmask, sigsetsize := c.FD(0), c.Addr(1), c.Int(2), c.Int(3), c.Addr(4), c.Size(5)
+	mask, err := c.readMask(sigmask, sigsetsize)
+	if err != nil {
+		return 0, err
+	}
+	return c.doEpollWait(epfd, events, maxevents, c.milliseconds(timeout), mask)
+}
+
+func epoll_pwait2(c *Call) (uint64, error) {
+	epfd, events, maxevents, timeout, sigmask, sigsetsize := c.FD(0), c.Addr(1), c.Int(2), c.Addr(3), c.Addr(4), c.Size(5)
+	s, err := c.sleepFor(timeout, 1)
+	if err != nil {
+		return 0, err
+	}
+	mask, err := c.readMask(sigmask, sigsetsize)
+	if err != nil {
+		return 0, err
+	}
+	return c.doEpollWait(epfd, events, maxevents, s, mask)
+}

@@ -1,0 +1,225 @@
+//go:build linux
+
+package emulate
+
+import (
+	"math"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"oubliette/fdtable"
+)
+
+// ticker is the arithmetic of a timer that may repeat: struct hrtimer and
+// hrtimer_forward. How often it has expired is computed when somebody asks, so
+// a short interval costs nothing.
+type ticker struct {
+	sys      *System
+	next     Deadline // 0: disarmed
+	interval int64    // ns, 0: once
+	ring     func()   // runs when next has come
+	stop     func()
+}
+
+// set arms it for next, 0 is never.
+func (k *ticker) set(next Deadline, interval int64) {
+	k.next, k.interval = next, interval
+	k.start(0)
+}
+
+// start waits for next, at least for pause.
+func (k *ticker) start(pause time.Duration) {
+	k.cancel()
+	if k.next == 0 {
+		return
+	}
+	wait := max(time.Duration(k.next-k.sys.Now()), pause, 0)
+	k.stop = k.sys.Host.AfterFunc(wait, func() {
+		k.stop = nil
+		if k.sys.Now() < k.next {
+			k.start(0)
+			return
+		}
+		k.ring()
+	})
+}
+
+func (k *ticker) cancel() {
+	if k.stop != nil {
+		k.stop()
+		k.stop = nil
+	}
+}
+
+// expired is how many times it has expired, take counts them as seen.
+func (k *ticker) expired() uint64 {
+	now := k.sys.Now()
+	switch {
+	case k.next == 0 || now < k.next:
+		return 0
+	case k.interval == 0:
+		return 1
+	}
+	return 1 + uint64(int64(now-k.next)/k.interval)
+}
+
+func (k *ticker) take() uint64 {
+	n := k.expired()
+	if n == 0 {
+		return 0
+	}
+	if k.interval == 0 {
+		k.next = 0
+	} else {
+		k.next = later(k.next, int64(n)*k.interval)
+	}
+	return n
+}
+
+// later adds to a deadline; what is beyond the clock's end stays at its end.
+func later(d Deadline, ns int64) Deadline {
+	if sum := d + Deadline(ns); sum >= d {
+		return max(sum, 1)
+	}
+	return math.MaxInt64
+}
+
+// left is the time to the next expiration, 0 for none.
+func (k *ticker) left() int64 {
+	if k.next == 0 {
+		return 0
+	}
+	left := int64(k.next - k.sys.Now())
+	if left <= 0 && k.interval > 0 {
+		left = k.interval - -left%k.interval
+	}
+	return max(left, 0)
+}
+
+// itimerspec is struct itimerspec.
+type itimerspec struct{ Interval, Value [2]int64 }
+
+func (t itimerspec) valid() bool { return validTime(t.Interval) && validTime(t.Value) }
+
+// setting is what timer_gettime(2) and timerfd_gettime(2) tell.
+func (k *ticker) setting() itimerspec {
+	left := k.left()
+	return itimerspec{[2]int64{k.interval / 1e9, k.interval % 1e9}, [2]int64{left / 1e9, left % 1e9}}
+}
+
+// setTo arms it as t says, on a clock and as a point in time if absolute.
+func (k *ticker) setTo(t itimerspec, clock int32, absolute bool) {
+	value := int64(timespecDuration(t.Value[0], t.Value[1]))
+	if value == 0 {
+		k.set(0, 0)
+		return
+	}
+	now := k.sys.Now()
+	if absolute {
+		if then, err := k.sys.Host.Gettime(clock); err == nil {
+			value = max(value-then, 0)
+		}
+	}
+	k.set(later(now, value), int64(timespecDuration(t.Interval[0], t.Interval[1])))
+}
+
+// timerFile is timerfd_create(2), fs/timerfd.c.
+type timerFile struct {
+	ticker
+	clock int32
+	queue fdtable.Queue
+}
+
+func (f *timerFile) Close() error {
+	f.cancel()
+	return nil
+}
+
+func (f *timerFile) Read(p []byte) (int, error) {
+	if len(p) < 8 {
+		return 0, unix.EINVAL
+	}
+	n := f.take()
+	if n == 0 {
+		return 0, unix.EAGAIN
+	}
+	f.start(0)
+	putLeUint64(p, n)
+	return 8, nil
+}
+
+func (f *timerFile) Poll() fdtable.Events {
+	if f.expired() > 0 {
+		return fdtable.In
+	}
+	return 0
+}
+
+func (f *timerFile) Queue() *fdtable.Queue { return &f.queue }
+
+func timerfd_create(c *Call) (uint64, error) {
+	clockid, flags := int32(c.Int(0)), c.Flags(1)
+	if flags&^(unix.TFD_CLOEXEC|unix.TFD_NONBLOCK) != 0 {
+		return 0, unix.EINVAL
+	}
+	clock := clockid
+	switch clockid {
+	case unix.CLOCK_REALTIME, unix.CLOCK_MONOTONIC, unix.CLOCK_BOOTTIME:
+	case unix.CLOCK_REALTIME_ALARM, unix.CLOCK_BOOTTIME_ALARM:
+		if c.Task.Cred.EUID != 0 { // CAP_WAKE_ALARM
+			return 0, unix.EPERM
+		}
+		if clock = unix.CLOCK_REALTIME; clockid == unix.CLOCK_BOOTTIME_ALARM {
+			clock = unix.CLOCK_BOOTTIME
+		}
+	default:
+		return 0, unix.EINVAL
+	}
+	f := &timerFile{clock: clock}
+	f.ticker = ticker{sys: c.Sys, ring: f.queue.Wake}
+	return c.installAnon(f, "[timerfd]", flags&unix.TFD_NONBLOCK, flags&unix.TFD_CLOEXEC != 0)
+}
+
+// timer is argument 0 as a timerfd. EBADF, EINVAL.
+func (c *Call) timer() (*timerFile, error) {
+	d, err := c.Task.opened(c.FD(0))
+	if err != nil {
+		return nil, err
+	}
+	f, ok := d.File.(*timerFile)
+	if !ok {
+		return nil, unix.EINVAL
+	}
+	return f, nil
+}
+
+func timerfd_settime(c *Call) (uint64, error) {
+	flags, newValue, oldValue := c.Flags(1), c.Addr(2), c.Addr(3)
+	var t itimerspec
+	if err := c.ReadValue(newValue, &t); err != nil {
+		return 0, err
+	}
+	if flags&^(unix.TFD_TIMER_ABSTIME|unix.TFD_TIMER_CANCEL_ON_SET) != 0 || !t.valid() {
+		return 0, unix.EINVAL
+	}
+	f, err := c.timer()
+	if err != nil {
+		return 0, err
+	}
+	old := f.setting()
+	f.setTo(t, f.clock, flags&unix.TFD_TIMER_ABSTIME != 0)
+	if oldValue != 0 {
+		return 0, c.WriteValue(oldValue, old)
+	}
+	return 0, nil
+}
+
+func timerfd_gettime(c *Call) (uint64, error) {
+	curr := c.Addr(1)
+	f, err := c.timer()
+	if err != nil {
+		return 0, err
+	}
+	return 0, c.WriteValue(curr, f.setting())
+}
