@@ -98,13 +98,7 @@ func (c *Call) entryAs(dirfd int, path string, flags int, cred vfs.Cred) (*vfs.D
 // or renamed in. A link in the last place is not followed, not even before a
 // slash (fs/namei.c:filename_parentat). Found.Dentry is nil if the name is free.
 func (c *Call) parentAt(dirfd int, path string) (vfs.Found, error) {
-	bare := strings.TrimRight(path, "/")
-	if bare == "" {
-		bare = path
-	}
-	found, err := c.walkAt(dirfd, bare, vfs.Walk{NoFollow: true, Missing: true})
-	found.Slash = len(bare) < len(path)
-	return found, err
+	return c.walkAt(dirfd, path, vfs.Walk{NoFollow: true, Missing: true})
 }
 
 // entryOf is the entry of an open description; one that was not opened by name
@@ -124,5 +118,8 @@ func entryOf(d *fdtable.Description) *vfs.Dentry {
 type anonInode struct{}
 
 func (anonInode) Attr() (vfs.Attr, error) {
-	return vfs.Attr{Dev: unix.Mkdev(0, 15), Ino: 1, Mode: 0o600, Nlink: 1, BlockSize: 4096}, nil
+	return vfs.Attr{Dev: anonDev + 1, Ino: 1, Mode: 0o600, Nlink: 1, BlockSize: 4096}, nil
 }
+
+// SetAttr: fchmod and fchown do not work on it (fs/anon_inodes.c:anon_inode_setattr).
+func (anonInode) SetAttr(vfs.Change) error { return unix.EOPNOTSUPP }

@@ -28,6 +28,9 @@ type System struct {
 	// handlers sets it whenever a task's coroutine goes on.
 	Current *Task
 	ipc     ipcState
+	watches watches
+	// scratch is where hot calls encode what they write at once.
+	scratch [256]byte
 }
 
 // Limits bounds a whole jail; 0 is no bound.

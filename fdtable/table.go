@@ -198,6 +198,16 @@ func (t *Table) CloseOnExec() {
 // Numbers returns the open descriptors in ascending order.
 func (t *Table) Numbers() []int { return slices.Sorted(maps.Keys(t.slots)) }
 
+// Any reports whether is holds for an open description.
+func (t *Table) Any(is func(*Description) bool) bool {
+	for _, s := range t.slots {
+		if is(s.Description) {
+			return true
+		}
+	}
+	return false
+}
+
 // Size is what Linux's table would have room for, struct fdtable's max_fds:
 // select(2) looks no further, whatever its first argument.
 func (t *Table) Size() int {

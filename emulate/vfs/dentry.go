@@ -87,6 +87,10 @@ func (d *Dentry) IsSymlink() bool { return d.kind == unix.S_IFLNK }
 // Name is the last component.
 func (d *Dentry) Name() string { return d.name }
 
+// Dir is the directory that has d's name, or had it until it was removed; nil for
+// the root of a mount and for what has no name.
+func (d *Dentry) Dir() *Dentry { return d.parent }
+
 // Unlinked reports that the name was removed while d was held.
 func (d *Dentry) Unlinked() bool { return d.gone }
 

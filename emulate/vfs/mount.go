@@ -35,6 +35,7 @@ type mount struct {
 	root   *Dentry
 	point  *Dentry // what it covers; nil for the namespace's root
 	dev    uint64
+	id     uint64 // 1, 2, 3… in the order of mounting
 	source string
 	kind   string
 	opts   string
@@ -67,6 +68,7 @@ func NewNamespace(root Node) *Namespace {
 func (ns *Namespace) newMount(n Node, point *Dentry) (*mount, error) {
 	m := &mount{ns: ns, point: point, source: "none", kind: "oubliette", opts: "rw,relatime"}
 	m.dev = unix.Mkdev(0, uint32(firstMinor+len(ns.mounts)))
+	m.id = uint64(len(ns.mounts)) + 1
 	if i, ok := n.(Mounted); ok {
 		m.source, m.kind, m.opts = i.MountInfo()
 	}
@@ -150,6 +152,18 @@ func (ns *Namespace) Mounts() []Mountpoint {
 	}
 	return list
 }
+
+// Mount is the number of the mount d is in (stx_mnt_id), 0 for a nameless entry,
+// and whether d is its root.
+func (d *Dentry) Mount() (id uint64, root bool) {
+	if d.mount == nil {
+		return 0, false
+	}
+	return d.mount.id, d.parent == nil
+}
+
+// SameMount reports that names can be moved between d and e.
+func (d *Dentry) SameMount(e *Dentry) bool { return d.mount == e.mount }
 
 func (ns *Namespace) nextInode() uint64 {
 	ns.inode++

@@ -1,0 +1,69 @@
+//go:build linux
+
+package emulate
+
+import (
+	"golang.org/x/sys/unix"
+
+	"oubliette/emulate/vfs"
+)
+
+func access(c *Call) (uint64, error) {
+	pathname, mode := 0, c.Int(1)
+	return c.accessAt(unix.AT_FDCWD, pathname, mode, 0)
+}
+
+func faccessat(c *Call) (uint64, error) {
+	dirfd, pathname, mode := c.FD(0), 1, c.Int(2)
+	return c.accessAt(dirfd, pathname, mode, 0)
+}
+
+func faccessat2(c *Call) (uint64, error) {
+	dirfd, pathname, mode, flags := c.FD(0), 1, c.Int(2), c.Flags(3)
+	return c.accessAt(dirfd, pathname, mode, flags)
+}
+
+// accessAt is fs/open.c:do_faccessat: the real identity walks and is asked,
+// unless AT_EACCESS.
+func (c *Call) accessAt(dirfd, pathname, mode, flags int) (uint64, error) {
+	if mode&^0o7 != 0 || flags&^(unix.AT_EACCESS|unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH) != 0 {
+		return 0, unix.EINVAL
+	}
+	path, err := c.pathArg(pathname, flags)
+	if err != nil {
+		return 0, err
+	}
+	cred := c.Task.Access()
+	if flags&unix.AT_EACCESS == 0 {
+		cred.UID, cred.GID = c.Task.Cred.RUID, c.Task.Cred.RGID
+	}
+	e, err := c.entryAs(dirfd, path, flags, cred)
+	if err != nil {
+		return 0, err
+	}
+	a, err := e.Attr()
+	if err != nil {
+		return 0, err
+	}
+	if mode&vfs.MayWrite != 0 && readOnly(e, a) {
+		return 0, unix.EROFS
+	}
+	return 0, vfs.Access(a, cred, uint32(mode))
+}
+
+// readOnly reports that e's file system takes no writes, which matters for what
+// holds data (fs/namei.c:sb_permission); a device or FIFO does not care.
+func readOnly(e *vfs.Dentry, a vfs.Attr) bool {
+	if !a.IsRegular() && !a.IsDir() && !a.IsSymlink() {
+		return false
+	}
+	if _, ok := e.Node.(vfs.AttrSetter); !ok {
+		return true
+	}
+	f, ok := e.Node.(vfs.StatFSer)
+	if !ok {
+		return false
+	}
+	s, err := f.StatFS()
+	return err == nil && s.Flags&unix.ST_RDONLY != 0
+}

@@ -1,0 +1,84 @@
+//go:build linux
+
+package emulate
+
+import (
+	"golang.org/x/sys/unix"
+
+	"oubliette/emulate/vfs"
+)
+
+func rename(c *Call) (uint64, error) {
+	oldpath, newpath := 0, 1
+	return c.renameAt(unix.AT_FDCWD, oldpath, unix.AT_FDCWD, newpath, 0)
+}
+
+func renameat(c *Call) (uint64, error) {
+	olddirfd, oldpath, newdirfd, newpath := c.FD(0), 1, c.FD(2), 3
+	return c.renameAt(olddirfd, oldpath, newdirfd, newpath, 0)
+}
+
+func renameat2(c *Call) (uint64, error) {
+	olddirfd, oldpath, newdirfd, newpath, flags := c.FD(0), 1, c.FD(2), 3, c.Uint(4)
+	return c.renameAt(olddirfd, oldpath, newdirfd, newpath, flags)
+}
+
+// renameAt is fs/namei.c:do_renameat2. RENAME_WHITEOUT is EINVAL, as on a file
+// system that has no whiteouts.
+func (c *Call) renameAt(olddirfd, oldpath, newdirfd, newpath int, flags uint32) (uint64, error) {
+	if flags&^(unix.RENAME_NOREPLACE|unix.RENAME_EXCHANGE) != 0 ||
+		flags == unix.RENAME_NOREPLACE|unix.RENAME_EXCHANGE {
+		return 0, unix.EINVAL
+	}
+	path, err := c.pathArg(oldpath, 0)
+	if err != nil {
+		return 0, err
+	}
+	newname, newerr := c.pathArg(newpath, 0)
+	from, err := c.parentAt(olddirfd, path)
+	if err == nil {
+		err = newerr
+	}
+	if err != nil {
+		return 0, err
+	}
+	to, err := c.parentAt(newdirfd, newname)
+	if err != nil {
+		return 0, err
+	}
+	if err := mayRename(from, to, flags); err != nil {
+		return 0, err
+	}
+	if err := from.Dir.Rename(c.Task.Access(), from.Name, to.Dir, to.Name, flags); err != nil {
+		return 0, err
+	}
+	c.Sys.notifyMove(from, to, flags&unix.RENAME_EXCHANGE != 0)
+	return 0, nil
+}
+
+// mayRename is what do_renameat2 checks before the file system is asked, in its
+// order.
+func mayRename(from, to vfs.Found, flags uint32) error {
+	exchange := flags&unix.RENAME_EXCHANGE != 0
+	switch {
+	case !from.Dir.SameMount(to.Dir):
+		return unix.EXDEV
+	case special(from.Name):
+		return unix.EBUSY
+	case special(to.Name) && flags&unix.RENAME_NOREPLACE != 0:
+		return unix.EEXIST
+	case special(to.Name):
+		return unix.EBUSY
+	case from.Dentry == nil:
+		return unix.ENOENT
+	case to.Dentry != nil && flags&unix.RENAME_NOREPLACE != 0:
+		return unix.EEXIST
+	case to.Dentry == nil && exchange:
+		return unix.ENOENT
+	case exchange && to.Slash && !to.Dentry.IsDir():
+		return unix.ENOTDIR
+	case !from.Dentry.IsDir() && (from.Slash || to.Slash && !exchange):
+		return unix.ENOTDIR
+	}
+	return nil
+}

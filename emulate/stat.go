@@ -1,0 +1,109 @@
+//go:build linux
+
+package emulate
+
+import (
+	"golang.org/x/sys/unix"
+
+	"oubliette/emulate/vfs"
+	"oubliette/internal/abi"
+)
+
+func stat(c *Call) (uint64, error) {
+	pathname, statbuf := 0, c.Addr(1)
+	return c.statPath(unix.AT_FDCWD, pathname, 0, statbuf)
+}
+
+func lstat(c *Call) (uint64, error) {
+	pathname, statbuf := 0, c.Addr(1)
+	return c.statPath(unix.AT_FDCWD, pathname, unix.AT_SYMLINK_NOFOLLOW, statbuf)
+}
+
+func fstat(c *Call) (uint64, error) {
+	statbuf := c.Addr(1)
+	d, err := c.File(0)
+	if err != nil {
+		return 0, err
+	}
+	return 0, c.putStat(entryOf(d), statbuf)
+}
+
+func newfstatat(c *Call) (uint64, error) {
+	dirfd, pathname, statbuf, flags := c.FD(0), 1, c.Addr(2), c.Flags(3)
+	return c.statPath(dirfd, pathname, flags, statbuf)
+}
+
+// statxSync are the bits of AT_STATX_SYNC_TYPE: all say the same here, where
+// there is no server to ask.
+const statxSync = unix.AT_STATX_FORCE_SYNC | unix.AT_STATX_DONT_SYNC
+
+// statFlags is what fs/stat.c:vfs_statx lets pass.
+const statFlags = unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT | unix.AT_EMPTY_PATH | statxSync
+
+func (c *Call) statPath(dirfd, pathname, flags int, buf uint64) (uint64, error) {
+	path, err := c.pathOrNull(pathname, flags)
+	if err != nil {
+		return 0, err
+	}
+	// A descriptor alone is fstat, which has no flags to be wrong.
+	if flags&^statFlags != 0 && (path != "" || dirfd < 0) {
+		return 0, unix.EINVAL
+	}
+	e, err := c.entryAt(dirfd, path, flags)
+	if err != nil {
+		return 0, err
+	}
+	return 0, c.putStat(e, buf)
+}
+
+func (c *Call) putStat(e *vfs.Dentry, buf uint64) error {
+	a, err := e.Attr()
+	if err != nil {
+		return err
+	}
+	p := c.Sys.scratch[:abi.StatSize]
+	abi.PutStat(p, (*abi.Stat)(&a))
+	return c.Write(buf, p)
+}
+
+// Bits of statx(2) that golang.org/x/sys/unix lacks.
+const (
+	statxReserved = 0x80000000
+	statxUniqueID = 0x4000 // STATX_MNT_ID_UNIQUE
+	mountRootAttr = 0x2000 // STATX_ATTR_MOUNT_ROOT
+	firstUniqueID = 1 << 31
+)
+
+func statx(c *Call) (uint64, error) {
+	dirfd, pathname, flags, mask, buf := c.FD(0), 1, c.Flags(2), c.Uint(3), c.Addr(4)
+	path, err := c.pathOrNull(pathname, flags)
+	if err != nil {
+		return 0, err
+	}
+	if mask&statxReserved != 0 || flags&statxSync == statxSync || flags&^statFlags != 0 {
+		return 0, unix.EINVAL
+	}
+	e, err := c.entryAt(dirfd, path, flags)
+	if err != nil {
+		return 0, err
+	}
+	a, err := e.Attr()
+	if err != nil {
+		return 0, err
+	}
+	x := abi.Statx{Mask: unix.STATX_BASIC_STATS, AttributesMask: mountRootAttr}
+	if a.Btime != (unix.Timespec{}) {
+		x.Mask |= unix.STATX_BTIME
+	}
+	id, root := e.Mount()
+	x.MountID, x.Mask = id, x.Mask|unix.STATX_MNT_ID
+	if mask&statxUniqueID != 0 {
+		x.MountID, x.Mask = firstUniqueID+id, x.Mask&^unix.STATX_MNT_ID|statxUniqueID
+	}
+	if root {
+		x.Attributes |= mountRootAttr
+	}
+	p := c.Sys.scratch[:abi.StatxSize]
+	abi.PutStatx(p, (*abi.Stat)(&a), x)
+	return 0, c.Write(buf, p)
+}
