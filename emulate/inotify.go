@@ -16,11 +16,11 @@ import (
 // Bounds of /proc/sys/fs/inotify: per instance as on Linux, and for a whole jail,
 // because the events lie in the host's memory.
 const (
-	maxInotify       = 128   // instances
-	maxWatches       = 65536 // of an instance
-	maxEvents        = 16384 // of an instance
-	maxEventsOfAll   = 65536 // of all: about 20 MiB with the longest names
-	inotifyEventSize = 16    // struct inotify_event without the name
+	maxInotify        = 128   // instances
+	maxInotifyWatches = 65536 // of an instance
+	maxEvents         = 16384 // of an instance
+	maxEventsOfAll    = 65536 // of all: about 20 MiB with the longest names
+	inotifyEventSize  = 16    // struct inotify_event without the name
 )
 
 const fionread = 0x541B // FIONREAD
@@ -156,7 +156,7 @@ func (in *inotify) add(n vfs.Node, mask uint32) (int32, error) {
 		}
 		return w.wd, nil
 	}
-	if len(in.byWd) >= maxWatches {
+	if len(in.byWd) >= maxInotifyWatches {
 		return 0, unix.ENOSPC
 	}
 	in.lastWd++
