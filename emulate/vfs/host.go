@@ -1,0 +1,456 @@
+//go:build linux
+
+package vfs
+
+import (
+	"io/fs"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+	"weak"
+
+	"golang.org/x/sys/unix"
+)
+
+// HostOptions says how a directory or file of the host is shown. The zero value
+// is read-only and live.
+type HostOptions struct {
+	// Write lets the guest write through to the host. What it makes belongs to
+	// the caller; set-user-ID and set-group-ID bits of files, device nodes and
+	// attributes outside "user." never reach the host, because a program with
+	// them would act as the caller for whoever runs it.
+	Write bool
+	// Frozen promises that nobody but the guest changes the files meanwhile:
+	// attributes, links and listings are asked once, files are opened when
+	// they are first read.
+	Frozen bool
+	// Chown gives new files to the guest's user and lets it change owners. The
+	// caller needs CAP_CHOWN.
+	Chown bool
+}
+
+// Bounds of what a mount holds on to.
+const (
+	// maxIdle is how many descriptors of directories, and of frozen files, a
+	// mount keeps for the next call: about the depth of a walk.
+	maxIdle = 8
+	// maxListed is how many names of cached listings a frozen mount holds,
+	// about 8 MiB.
+	maxListed = 1 << 17
+	// maxPlaces is how many names a file with hard links is remembered by.
+	maxPlaces = 64
+	// maxDepth ends the climb to the mount's root, where host renames have
+	// bent what a live mount remembers into a circle.
+	maxDepth = 1 << 14
+	// attrFresh is how long the attributes that Lookup fetched answer the one
+	// Attr that follows it.
+	attrFresh = 20 * time.Microsecond
+)
+
+// host is one mounted directory or file.
+//
+// A node is reached from the mount's root descriptor by openat2(2) with
+// RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS, or component by component with
+// O_NOFOLLOW where seccomp hides openat2, and everything else is one *at call on
+// a single name: no link and no ".." is ever followed by the host. os.Root gives
+// the same promise, but opens every directory on the way and for reading, which
+// is ten times slower and fails in directories that may only be searched.
+type host struct {
+	HostOptions
+	path   string
+	root   *hostNode
+	nodes  map[inode]weak.Pointer[hostNode]
+	sweep  int             // size of nodes at which the dead are removed
+	idle   []*hostFD       // not in use, least recently used first
+	proc   map[uint64]bool // by device: is it procfs
+	plain  bool            // no openat2
+	closed bool
+	root0  bool // the caller is root: the kernel keeps set-ID bits
+	listed int  // names in cached listings
+	epoch  int  // of cached listings
+	buf    []byte
+}
+
+// inode is an inode's identity.
+type inode struct{ dev, ino uint64 }
+
+// place is a name in a directory.
+type place struct {
+	dir  *hostNode
+	name string
+}
+
+// hostNode is an inode of the host.
+type hostNode struct {
+	h     *host
+	attr  Attr // as last seen
+	at    place
+	also  []place // further names of a file with hard links
+	fds   [3]*hostFD
+	seen  time.Time // when Lookup fetched attr; zero: it was used up
+	known bool      // attr is good for ever (frozen)
+	gone  bool      // the guest removed the last name
+	link  string    // frozen: what Readlink gave
+	list  []DirEntry
+	epoch int
+}
+
+// NewHost shows directory or regular file path of the host; links in path
+// itself are followed. The Node is an io.Closer, which gives back what the mount
+// holds when no guest uses it any more; a Node that is asked later opens the path
+// again. Needs /proc.
+func NewHost(path string, o HostOptions) (Node, error) {
+	n, err := newHost(path, o)
+	if err != nil {
+		return nil, &fs.PathError{Op: "mount", Path: path, Err: err}
+	}
+	return n.node(), nil
+}
+
+func newHost(path string, o HostOptions) (*hostNode, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	h := &host{
+		HostOptions: o,
+		path:        path,
+		nodes:       make(map[inode]weak.Pointer[hostNode]),
+		proc:        make(map[uint64]bool),
+		root0:       unix.Geteuid() == 0,
+	}
+	n := &hostNode{h: h}
+	n.fds[asPath] = newHostFD(n, asPath, fd)
+	n.fds[asPath].users++
+	h.root = n
+	if err := statAt(fd, "", &n.attr); err != nil {
+		n.Close()
+		return nil, err
+	}
+	if err := h.enter(fd, n.attr.Dev); err != nil {
+		n.Close()
+		return nil, err
+	}
+	h.nodes[n.key()] = weak.Make(n)
+	switch {
+	case n.attr.IsDir():
+		return n, nil
+	case !n.attr.IsRegular():
+		err = unix.ENODEV
+	default: // The mount's one descriptor is the open file.
+		_, err = n.acquire(toRead)
+		if err == nil && o.Write {
+			_, err = n.acquire(toWrite)
+		}
+	}
+	h.drop(n.fds[asPath])
+	if err != nil {
+		n.Close()
+		return nil, err
+	}
+	return n, nil
+}
+
+// Close gives back the descriptors of the whole mount that no open File holds.
+// Call it on the node NewHost gave.
+func (n *hostNode) Close() error {
+	h := n.h
+	for _, f := range h.root.fds {
+		if f != nil && !h.closed {
+			h.release(f)
+		}
+	}
+	h.closed = true
+	for len(h.idle) > 0 {
+		h.drop(h.idle[0])
+	}
+	return nil
+}
+
+// MountInfo is [Mounted].
+func (n *hostNode) MountInfo() (source, kind, options string) {
+	if n.h.Write {
+		return "host", "oubliette", "rw,relatime"
+	}
+	return "host", "oubliette", "ro,relatime"
+}
+
+// Volatile is [Volatile].
+func (n *hostNode) Volatile() bool { return !n.h.Frozen }
+
+func (n *hostNode) key() inode { return inode{n.attr.Dev, n.attr.Ino} }
+
+// enter looks at a file system when the tree first reaches it. EACCES: it is
+// procfs, where /proc/self is the warden: its memory, environment and files.
+func (h *host) enter(fd int, dev uint64) error {
+	proc, ok := h.proc[dev]
+	if !ok {
+		var st unix.Statfs_t
+		if err := unix.Fstatfs(fd, &st); err != nil {
+			return err
+		}
+		proc = st.Type == unix.PROC_SUPER_MAGIC
+		h.proc[dev] = proc
+	}
+	if proc {
+		return unix.EACCES
+	}
+	return nil
+}
+
+// node gives the node of an inode found under a name: the one that is in use,
+// if its type and birth say that it is the same.
+func (h *host) node(at place, a Attr) (*hostNode, error) {
+	if a.Dev != at.dir.attr.Dev {
+		if _, ok := h.proc[a.Dev]; !ok || h.proc[a.Dev] {
+			if err := h.look(at, a.Dev); err != nil {
+				return nil, err
+			}
+		}
+	}
+	key := inode{a.Dev, a.Ino}
+	n := h.nodes[key].Value()
+	if n != nil && (n.gone || (n.attr.Mode^a.Mode)&unix.S_IFMT != 0 || n.attr.Btime != a.Btime && n.fds == [3]*hostFD{}) {
+		n.lost()
+		n = nil
+	}
+	if n == nil {
+		n = &hostNode{h: h}
+		if len(h.nodes) >= h.sweep {
+			h.bury()
+		}
+		h.nodes[key] = weak.Make(n)
+	}
+	n.attr, n.known = a, h.Frozen
+	if !h.Frozen {
+		n.seen = time.Now()
+	}
+	n.place(at)
+	return n, nil
+}
+
+// look is enter for the file system mounted at a name.
+func (h *host) look(at place, dev uint64) error {
+	fd, err := at.dir.dirfd()
+	if err != nil {
+		return err
+	}
+	fd, err = h.openat(fd, at.name, unix.O_PATH|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return h.enter(fd, dev)
+}
+
+// bury removes the identities nobody holds any more.
+func (h *host) bury() {
+	for k, w := range h.nodes {
+		if w.Value() == nil {
+			delete(h.nodes, k)
+		}
+	}
+	h.sweep = max(1024, 2*len(h.nodes))
+}
+
+// place remembers a name of n, the latest first to be tried.
+func (n *hostNode) place(at place) {
+	if n.at == at || n == n.h.root {
+		return
+	}
+	if n.at.dir != nil && n.attr.Nlink > 1 && !n.attr.IsDir() {
+		n.unplace(at)
+		if n.at.dir != nil && len(n.also) < maxPlaces {
+			n.also = append(n.also, n.at)
+		}
+	}
+	at.name = strings.Clone(at.name)
+	n.at = at
+}
+
+// unplace forgets a name of n.
+func (n *hostNode) unplace(at place) {
+	for i, p := range n.also {
+		if p == at {
+			n.also = append(n.also[:i:i], n.also[i+1:]...)
+			break
+		}
+	}
+	if n.at != at {
+		return
+	}
+	n.at = place{}
+	if last := len(n.also) - 1; last >= 0 {
+		n.at, n.also = n.also[last], n.also[:last]
+	}
+}
+
+// each calls try with the places n may be at until one does not say ESTALE.
+func (n *hostNode) each(try func(dirfd int, name string) error) error {
+	for {
+		if n.at.dir == nil || n.gone {
+			return unix.ESTALE
+		}
+		fd, err := n.at.dir.dirfd()
+		if err == nil {
+			err = try(fd, n.at.name)
+		}
+		if err != unix.ESTALE && err != unix.ENOENT {
+			return err
+		}
+		if len(n.also) == 0 {
+			return unix.ESTALE
+		}
+		n.unplace(n.at)
+	}
+}
+
+// Attr is statx(2). ESTALE: somebody else took the inode away.
+func (n *hostNode) Attr() (Attr, error) {
+	if n.known {
+		return n.attr, nil
+	}
+	if !n.seen.IsZero() {
+		fresh := time.Since(n.seen) < attrFresh
+		n.seen = time.Time{}
+		if fresh {
+			return n.attr, nil
+		}
+	}
+	var a Attr
+	if err := n.stat(&a); err != nil {
+		return Attr{}, err
+	}
+	n.attr, n.known = a, n.h.Frozen
+	return a, nil
+}
+
+func (n *hostNode) stat(a *Attr) error {
+	for _, f := range n.fds {
+		if f != nil {
+			return statAt(f.fd, "", a)
+		}
+	}
+	if n.gone {
+		*a = n.attr
+		return nil
+	}
+	return n.each(func(dirfd int, name string) error {
+		if err := statAt(dirfd, name, a); err != nil {
+			return err
+		}
+		if (inode{a.Dev, a.Ino}) != n.key() {
+			return unix.ESTALE
+		}
+		return nil
+	})
+}
+
+// changed forgets the attributes after a write.
+func (n *hostNode) changed() { n.known, n.seen, n.list = false, time.Time{}, nil }
+
+// lost is the end of n's last name.
+func (n *hostNode) lost() {
+	n.changed()
+	n.gone, n.attr.Nlink = true, 0
+	for _, f := range n.fds {
+		if f != nil && f.users == 0 {
+			n.h.drop(f)
+		}
+	}
+}
+
+// Lookup is [Directory].
+func (n *hostNode) Lookup(name string) (Node, error) {
+	at, fd, err := n.name(name)
+	if err != nil {
+		return nil, err
+	}
+	var a Attr
+	if err := statAt(fd, name, &a); err != nil {
+		return nil, err
+	}
+	m, err := n.h.node(at, a)
+	if err != nil {
+		return nil, err
+	}
+	return m.node(), nil
+}
+
+// name prepares a call on one name in n: the only way a name gets to the host.
+func (n *hostNode) name(name string) (place, int, error) {
+	switch {
+	case !n.attr.IsDir():
+		return place{}, -1, unix.ENOTDIR
+	case name == "", name == ".", name == "..", strings.ContainsAny(name, "/\x00"):
+		return place{}, -1, unix.EINVAL
+	}
+	fd, err := n.dirfd()
+	return place{n, name}, fd, err
+}
+
+// Readlink is [Readlinker].
+func (n *hostNode) Readlink() (string, error) {
+	if !n.attr.IsSymlink() {
+		return "", unix.EINVAL
+	}
+	if n.link != "" {
+		return n.link, nil
+	}
+	var buf [unix.PathMax]byte
+	var link string
+	err := n.each(func(dirfd int, name string) error {
+		size, err := unix.Readlinkat(dirfd, name, buf[:])
+		if err == unix.EINVAL {
+			return unix.ESTALE // No link any more.
+		}
+		if err == nil {
+			link = string(buf[:size])
+		}
+		return err
+	})
+	if n.h.Frozen {
+		n.link = link
+	}
+	return link, err
+}
+
+// StatFS is [StatFSer].
+func (n *hostNode) StatFS() (unix.Statfs_t, error) {
+	var st unix.Statfs_t
+	err := n.pin(func(fd int) error { return unix.Fstatfs(fd, &st) })
+	return st, err
+}
+
+// statAt is statx(2) of one name, or of fd itself if name is empty.
+func statAt(fd int, name string, a *Attr) error {
+	const mask = unix.STATX_BASIC_STATS | unix.STATX_BTIME
+	var st unix.Statx_t
+	flags := unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT
+	if name == "" {
+		flags = unix.AT_EMPTY_PATH
+	}
+	if err := unix.Statx(fd, name, flags, mask, &st); err != nil {
+		return err
+	}
+	*a = Attr{
+		Dev: unix.Mkdev(st.Dev_major, st.Dev_minor), Rdev: unix.Mkdev(st.Rdev_major, st.Rdev_minor),
+		Ino: st.Ino, Mode: uint32(st.Mode), Nlink: st.Nlink, UID: st.Uid, GID: st.Gid,
+		Size: int64(st.Size), Blocks: int64(st.Blocks), BlockSize: int64(st.Blksize),
+		Atime: stamp(st.Atime), Mtime: stamp(st.Mtime), Ctime: stamp(st.Ctime), Btime: stamp(st.Btime),
+	}
+	return nil
+}
+
+func stamp(t unix.StatxTimestamp) unix.Timespec {
+	return unix.Timespec{Sec: t.Sec, Nsec: int64(t.Nsec)}
+}
+
+// procFD is a path that leads to what a descriptor stands for, without
+// following it if that is a link: for the calls that take no O_PATH descriptor.
+func procFD(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }

@@ -1,0 +1,286 @@
+//go:build linux
+
+package vfs
+
+import (
+	"runtime"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// use is what a descriptor of the host is open for.
+type use int
+
+const (
+	asPath  use = iota // O_PATH
+	toRead             // O_RDONLY
+	toWrite            // O_RDWR, or O_WRONLY if that is all the host allows
+)
+
+// hostFD is a descriptor of the host that all Files of one inode share: reads
+// and writes give their offset, so one is enough.
+type hostFD struct {
+	fd      int
+	users   int
+	use     use
+	blind   bool // O_WRONLY
+	node    *hostNode
+	cleanup runtime.Cleanup
+}
+
+func newHostFD(n *hostNode, u use, fd int) *hostFD {
+	f := &hostFD{fd: fd, use: u, node: n}
+	f.cleanup = runtime.AddCleanup(f, func(fd int) { _ = unix.Close(fd) }, fd)
+	return f
+}
+
+// acquire gives n's descriptor for a use, opened if it is not yet. The caller
+// releases it. Only regular files are opened to read or write. ENXIO: a FIFO,
+// socket or device; ESTALE: the name is another inode now.
+func (n *hostNode) acquire(u use) (*hostFD, error) {
+	f := n.fds[u]
+	if f == nil {
+		var err error
+		if f, err = n.open(u); err != nil {
+			return nil, err
+		}
+		n.fds[u] = f
+	} else if f.users == 0 {
+		n.h.idle = remove(n.h.idle, f)
+	}
+	f.users++
+	return f, nil
+}
+
+func (n *hostNode) open(u use) (*hostFD, error) {
+	if u == asPath {
+		if n.attr.IsDir() && n != n.h.root {
+			fd, err := n.descend()
+			if err != nil {
+				return nil, err
+			}
+			return newHostFD(n, u, fd), nil
+		}
+		return n.openName(u, unix.O_PATH)
+	}
+	if !n.attr.IsRegular() {
+		return nil, unix.ENXIO
+	}
+	if u == toRead {
+		return n.openName(u, unix.O_RDONLY)
+	}
+	f, err := n.openName(u, unix.O_RDWR)
+	if err == unix.EACCES {
+		if f, err = n.openName(u, unix.O_WRONLY); err == nil {
+			f.blind = true
+		}
+	}
+	return f, err
+}
+
+// openName opens n by one of its names. A FIFO or device that took the name's
+// place cannot block.
+func (n *hostNode) openName(u use, flags int) (*hostFD, error) {
+	flags |= unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_NOCTTY
+	if flags&unix.O_PATH != 0 {
+		flags = unix.O_PATH | unix.O_NOFOLLOW
+	}
+	var f *hostFD
+	try := func(dirfd int, name string) error {
+		fd, err := n.h.openat(dirfd, name, flags, 0)
+		if err == unix.ELOOP {
+			return unix.ESTALE // A link is there now.
+		}
+		if err != nil {
+			return err
+		}
+		var a Attr
+		if err = statAt(fd, "", &a); err == nil && (inode{a.Dev, a.Ino}) != n.key() {
+			err = unix.ESTALE
+		}
+		if err != nil {
+			_ = unix.Close(fd)
+			return err
+		}
+		n.attr, n.known = a, n.h.Frozen
+		f = newHostFD(n, u, fd)
+		return nil
+	}
+	for _, held := range n.fds { // An open file needs no name.
+		if held != nil {
+			flags &^= unix.O_NOFOLLOW
+			err := try(unix.AT_FDCWD, procFD(held.fd))
+			return f, err
+		}
+	}
+	if n == n.h.root {
+		flags &^= unix.O_NOFOLLOW
+		err := try(unix.AT_FDCWD, n.h.path)
+		return f, err
+	}
+	err := n.each(try)
+	return f, err
+}
+
+// pin calls do with some descriptor of n, which may be an O_PATH one.
+func (n *hostNode) pin(do func(fd int) error) error {
+	u := asPath
+	for i, f := range n.fds {
+		if f != nil {
+			u = use(i)
+		}
+	}
+	f, err := n.acquire(u)
+	if err != nil {
+		return err
+	}
+	defer n.h.release(f)
+	return do(f.fd)
+}
+
+// Hold is [Holder].
+func (n *hostNode) Hold() func() {
+	if n.h.Frozen && !n.h.Write {
+		return func() {}
+	}
+	f, err := n.acquire(asPath)
+	if err != nil {
+		return func() {}
+	}
+	return func() { n.h.release(f) }
+}
+
+// release gives back what acquire gave.
+func (h *host) release(f *hostFD) {
+	f.users--
+	if f.users > 0 {
+		return
+	}
+	keep := f.use == asPath && f.node.attr.IsDir() || f.use == toRead && h.Frozen
+	if !keep || f.node.gone {
+		h.drop(f)
+		return
+	}
+	h.keep(f)
+}
+
+// keep puts a descriptor that is not in use behind the idle ones.
+func (h *host) keep(f *hostFD) {
+	h.idle = append(h.idle, f)
+	if len(h.idle) > maxIdle {
+		h.drop(h.idle[0])
+	}
+}
+
+// drop closes a descriptor.
+func (h *host) drop(f *hostFD) {
+	h.idle = remove(h.idle, f)
+	f.node.fds[f.use] = nil
+	f.cleanup.Stop()
+	_ = unix.Close(f.fd)
+}
+
+func remove(list []*hostFD, f *hostFD) []*hostFD {
+	if i := slices.Index(list, f); i >= 0 {
+		return slices.Delete(list, i, i+1)
+	}
+	return list
+}
+
+// dirfd is directory n's O_PATH descriptor, good until the next but maxIdle-1.
+func (n *hostNode) dirfd() (int, error) {
+	f := n.fds[asPath]
+	switch {
+	case f == nil:
+		var err error
+		if f, err = n.acquire(asPath); err != nil {
+			return -1, err
+		}
+		n.h.release(f)
+	case f.users == 0: // Now the most recently used one.
+		n.h.idle = append(remove(n.h.idle, f), f)
+	}
+	return f.fd, nil
+}
+
+// descend opens directory n from the nearest open one above it. ENOENT: it is
+// not there any more.
+func (n *hostNode) descend() (int, error) {
+	var names []string
+	top := n
+	for ; top.fds[asPath] == nil && top != n.h.root; top = top.at.dir {
+		if top.gone || top.at.dir == nil || len(names) > maxDepth {
+			return -1, unix.ENOENT
+		}
+		names = append(names, top.at.name)
+	}
+	slices.Reverse(names)
+	base, err := top.acquire(asPath)
+	if err != nil {
+		return -1, err
+	}
+	defer n.h.release(base)
+	fd, own := base.fd, false
+	for len(names) > 0 {
+		next, used, err := n.h.step(fd, names)
+		if own {
+			_ = unix.Close(fd)
+		}
+		if err != nil {
+			return -1, err
+		}
+		fd, own, names = next, true, names[used:]
+	}
+	var a Attr
+	err = statAt(fd, "", &a)
+	if err == nil && (inode{a.Dev, a.Ino}) != n.key() {
+		err = unix.ENOENT
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// step opens as many of the directories as one call can, and tells how many.
+func (h *host) step(fd int, names []string) (next, used int, err error) {
+	const flags = unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW
+	if !h.plain && len(names) > 1 {
+		size := len(names[0])
+		for used = 1; used < len(names) && size+1+len(names[used]) < unix.PathMax; used++ {
+			size += 1 + len(names[used])
+		}
+		how := unix.OpenHow{
+			Flags:   flags | unix.O_CLOEXEC,
+			Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+		}
+		next, err = unix.Openat2(fd, strings.Join(names[:used], "/"), &how)
+		switch err {
+		case unix.ENOSYS, unix.EPERM: // An old kernel or seccomp.
+			h.plain = true
+		case unix.EAGAIN, unix.EMFILE:
+		default:
+			return next, used, err
+		}
+	}
+	next, err = h.openat(fd, names[0], flags, 0)
+	return next, 1, err
+}
+
+// openat is openat(2) of one name, which gives up idle descriptors if the
+// process has no more.
+func (h *host) openat(dirfd int, name string, flags int, mode uint32) (int, error) {
+	fd, err := unix.Openat(dirfd, name, flags|unix.O_CLOEXEC, mode)
+	if err != unix.EMFILE {
+		return fd, err
+	}
+	for i := len(h.idle) - 1; i >= 0; i-- {
+		if h.idle[i].fd != dirfd {
+			h.drop(h.idle[i])
+		}
+	}
+	return unix.Openat(dirfd, name, flags|unix.O_CLOEXEC, mode)
+}

@@ -1,0 +1,162 @@
+//go:build linux
+
+package vfs
+
+import (
+	"io"
+
+	"golang.org/x/sys/unix"
+
+	"oubliette/fdtable"
+)
+
+// hostFile is an open regular file of the host.
+type hostFile struct {
+	n     *hostNode
+	fd    *hostFD // nil: not opened yet
+	write bool
+}
+
+// Open is [Opener]. EROFS, ENXIO (a FIFO, socket or device of the host is never
+// opened), ESTALE (the name is another inode by now: walk again).
+func (n *hostNode) Open(flags int) (fdtable.File, error) {
+	f := &hostFile{n: n, write: flags&unix.O_ACCMODE != unix.O_RDONLY}
+	switch {
+	case !n.attr.IsRegular():
+		return nil, unix.ENXIO
+	case f.write && !n.h.Write:
+		return nil, unix.EROFS
+	case !f.write && n.h.Frozen && !n.h.Write && n.attr.Mode&0o444 == 0o444:
+		return f, nil // Nobody is refused, so the first read is early enough.
+	}
+	if _, err := f.open(); err != nil {
+		return nil, err
+	}
+	if f.fd.blind && flags&unix.O_ACCMODE == unix.O_RDWR {
+		f.Close()
+		return nil, unix.EACCES
+	}
+	return f, nil
+}
+
+func (f *hostFile) open() (int, error) {
+	if f.fd == nil {
+		u := toRead
+		if f.write {
+			u = toWrite
+		}
+		fd, err := f.n.acquire(u)
+		if err != nil {
+			return -1, err
+		}
+		f.fd = fd
+	}
+	return f.fd.fd, nil
+}
+
+func (f *hostFile) Close() error {
+	if f.fd != nil {
+		f.n.h.release(f.fd)
+	}
+	return nil
+}
+
+func (f *hostFile) ReadAt(p []byte, off int64) (int, error) {
+	fd, err := f.open()
+	if err != nil || len(p) == 0 {
+		return 0, err
+	}
+	n, err := unix.Pread(fd, p, off)
+	if err != nil {
+		return 0, err
+	}
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// modify prepares a change of the contents: the kernel leaves set-ID bits on
+// what root writes, but this write is the guest's.
+func (f *hostFile) modify() (int, error) {
+	fd, err := f.open()
+	if err != nil {
+		return -1, err
+	}
+	if a := f.n.attr; f.n.h.root0 && a.Mode&setID != 0 {
+		if err := unix.Fchmod(fd, a.Mode&0o7777&^setID); err != nil {
+			return -1, err
+		}
+		f.n.attr.Mode &^= setID
+	}
+	f.n.changed()
+	return fd, nil
+}
+
+func (f *hostFile) WriteAt(p []byte, off int64) (int, error) {
+	fd, err := f.modify()
+	if err != nil || len(p) == 0 {
+		return 0, err
+	}
+	n, err := unix.Pwrite(fd, p, off)
+	return max(n, 0), err
+}
+
+// Append is [fdtable.Appender]: atomic also against other writers of the host.
+func (f *hostFile) Append(p []byte) (int, int64, error) {
+	fd, err := f.modify()
+	if err != nil {
+		return 0, 0, err
+	}
+	n := 0
+	if len(p) > 0 {
+		n, err = unix.Pwritev2(fd, [][]byte{p}, 0, unix.RWF_APPEND)
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	end, err := f.Size()
+	return n, end, err
+}
+
+// Size is [fdtable.Sizer].
+func (f *hostFile) Size() (int64, error) {
+	a, err := f.n.Attr()
+	return a.Size, err
+}
+
+// Truncate is [fdtable.Truncater].
+func (f *hostFile) Truncate(size int64) error {
+	fd, err := f.modify()
+	if err != nil {
+		return err
+	}
+	return unix.Ftruncate(fd, size)
+}
+
+// Sync is [fdtable.Syncer]. It waits for the disk, touches nothing but the
+// descriptor, and so may run on another goroutine while the File is open.
+func (f *hostFile) Sync() error {
+	if f.fd == nil {
+		return nil
+	}
+	return unix.Fsync(f.fd.fd)
+}
+
+// Allocate is [fdtable.Allocater].
+func (f *hostFile) Allocate(mode uint32, off, n int64) error {
+	fd, err := f.modify()
+	if err != nil {
+		return err
+	}
+	return unix.Fallocate(fd, mode, off, n)
+}
+
+// SeekHole is [fdtable.HoleSeeker].
+func (f *hostFile) SeekHole(off int64, whence int) (int64, error) {
+	fd, err := f.open()
+	if err != nil {
+		return 0, err
+	}
+	return unix.Seek(fd, off, whence)
+}
