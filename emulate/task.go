@@ -111,11 +111,14 @@ type FSContext struct {
 }
 
 // Cred is who a task is: struct cred. A guest has all capabilities of its own
-// world exactly if EUID is 0.
+// world exactly if EUID is 0, unless it gave some up; see Capable.
 type Cred struct {
 	RUID, EUID, SUID, FSUID uint32
 	RGID, EGID, SGID, FSGID uint32
-	Groups                  []uint32
+	Groups                  []uint32 // never written, only replaced
+	// Caps, if not nil, are capability sets other than what the user ids give;
+	// shared, so never written.
+	Caps *Caps
 }
 
 // Access is the identity file checks use.

@@ -1,0 +1,127 @@
+//go:build linux
+
+package emulate
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// cpuClock is a decoded CPU-time clock id (include/linux/posix-timers_types.h).
+type cpuClock struct {
+	pid    int  // 0: the caller
+	thread bool // of one thread, not the whole process
+	kind   int
+	fixed  bool // named by a CLOCK_ constant, not made of a pid
+}
+
+const (
+	cpuProf = iota // user and system time, in ticks
+	cpuVirt        // user time, in ticks
+	cpuSched
+)
+
+// cpuClockOf decodes a clock id. ok is false for one that is not a CPU clock.
+func cpuClockOf(id int32) (c cpuClock, ok bool) {
+	switch {
+	case id == unix.CLOCK_PROCESS_CPUTIME_ID:
+		return cpuClock{kind: cpuSched, fixed: true}, true
+	case id == unix.CLOCK_THREAD_CPUTIME_ID:
+		return cpuClock{kind: cpuSched, thread: true, fixed: true}, true
+	case id < 0 && id&3 != 3: // 3 is a clock device's descriptor
+		return cpuClock{pid: int(^(id >> 3)), thread: id&4 != 0, kind: int(id & 3)}, true
+	}
+	return cpuClock{}, false
+}
+
+// cpuTime is what clock shows, in ns. EINVAL: a thread of another process, or no
+// such process (kernel/time/posix-cpu-timers.c:pid_for_clock).
+func (c *Call) cpuTime(clock cpuClock) (int64, error) {
+	t := c.Task
+	if clock.pid != 0 {
+		if t = c.Sys.tasks[clock.pid]; t == nil {
+			return 0, unix.EINVAL
+		}
+		own := t.Process == c.Task.Process
+		if clock.thread && !own || !clock.thread && t.TID != t.Process.PID && t != c.Task {
+			return 0, unix.EINVAL
+		}
+	}
+	u, err := t.usage(clock.thread)
+	if err != nil {
+		return 0, err
+	}
+	if clock.kind == cpuVirt {
+		return int64(u.User), nil
+	}
+	return int64(u.User + u.System), nil
+}
+
+// usage is the task's own use, or that of its process with what it used before
+// an execve.
+func (t *Task) usage(thread bool) (Usage, error) {
+	u, err := t.Machine.Usage(thread)
+	if err != nil || thread {
+		return u, err
+	}
+	return t.Process.selfCPU.add(u), nil
+}
+
+// add sums times and counts, and keeps the larger size, as RUSAGE_CHILDREN does.
+func (u Usage) add(v Usage) Usage {
+	return Usage{
+		User: u.User + v.User, System: u.System + v.System,
+		MaxRSS:              max(u.MaxRSS, v.MaxRSS),
+		MinorFaults:         u.MinorFaults + v.MinorFaults,
+		MajorFaults:         u.MajorFaults + v.MajorFaults,
+		VoluntarySwitches:   u.VoluntarySwitches + v.VoluntarySwitches,
+		InvoluntarySwitches: u.InvoluntarySwitches + v.InvoluntarySwitches,
+	}
+}
+
+// rusage is u as getrusage(2) and wait4(2) give it.
+func (u Usage) rusage() unix.Rusage {
+	return unix.Rusage{
+		Utime: unix.NsecToTimeval(int64(u.User)), Stime: unix.NsecToTimeval(int64(u.System)),
+		Maxrss: u.MaxRSS, Minflt: u.MinorFaults, Majflt: u.MajorFaults,
+		Nvcsw: u.VoluntarySwitches, Nivcsw: u.InvoluntarySwitches,
+	}
+}
+
+func getrusage(c *Call) (uint64, error) {
+	who, usage := c.Int(0), c.Addr(1)
+	var u Usage
+	var err error
+	switch who {
+	case unix.RUSAGE_SELF, unix.RUSAGE_THREAD:
+		u, err = c.Task.usage(who == unix.RUSAGE_THREAD)
+	case unix.RUSAGE_CHILDREN:
+		u = c.Task.Process.childCPU
+	default:
+		err = unix.EINVAL
+	}
+	if err != nil {
+		return 0, err
+	}
+	return 0, c.WriteValue(usage, u.rusage())
+}
+
+// ticks is d in the unit of times(2).
+func ticks(d time.Duration) int64 { return int64(d / (time.Second / userHZ)) }
+
+func times(c *Call) (uint64, error) {
+	buf := c.Addr(0)
+	if buf != 0 {
+		u, err := c.Task.usage(false)
+		if err != nil {
+			return 0, err
+		}
+		child := c.Task.Process.childCPU
+		if err := c.WriteValue(buf, [4]int64{ticks(u.User), ticks(u.System),
+			ticks(child.User), ticks(child.System)}); err != nil {
+			return 0, err
+		}
+	}
+	return uint64(ticks(time.Duration(c.Sys.Now()))), nil
+}

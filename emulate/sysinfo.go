@@ -1,0 +1,112 @@
+//go:build linux
+
+package emulate
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// The kernel a guest believes it runs on: the one whose calls are emulated, the
+// same on every host.
+const (
+	kernelRelease = "6.18.0-oubliette"
+	kernelVersion = "#1 SMP PREEMPT_DYNAMIC"
+)
+
+// utsLen is the longest name in struct new_utsname.
+const utsLen = 64
+
+func uname(c *Call) (uint64, error) {
+	buf := c.Addr(0)
+	var u unix.Utsname
+	copy(u.Sysname[:], "Linux")
+	copy(u.Nodename[:utsLen], c.Sys.Hostname)
+	copy(u.Release[:], kernelRelease)
+	copy(u.Version[:], kernelVersion)
+	copy(u.Machine[:], "x86_64")
+	copy(u.Domainname[:utsLen], c.Sys.domain())
+	return 0, c.WriteValue(buf, u)
+}
+
+// domain is the NIS domain name.
+func (s *System) domain() string {
+	if s.Domain == "" {
+		return "(none)"
+	}
+	return s.Domain
+}
+
+func sethostname(c *Call) (uint64, error)   { return 0, c.setUTS(&c.Sys.Hostname) }
+func setdomainname(c *Call) (uint64, error) { return 0, c.setUTS(&c.Sys.Domain) }
+
+// setUTS is sethostname(2) and setdomainname(2): root may change the jail's own
+// names.
+func (c *Call) setUTS(s *string) error {
+	name, length := c.Addr(0), c.Int(1)
+	if !c.Task.Cred.Capable(unix.CAP_SYS_ADMIN) {
+		return unix.EPERM
+	}
+	if length < 0 || length > utsLen {
+		return unix.EINVAL
+	}
+	p := make([]byte, length)
+	if err := c.Read(name, p); err != nil {
+		return err
+	}
+	*s = unix.ByteSliceToString(p)
+	return nil
+}
+
+// ram is how much there is for a task, in bytes: the host's, or what its
+// address space may hold if that is less.
+type ram struct{ total, free, shared, buffers uint64 }
+
+func (t *Task) ram() ram {
+	var s unix.Sysinfo_t
+	if err := unix.Sysinfo(&s); err != nil {
+		return ram{total: 1 << 30, free: 1 << 29}
+	}
+	unit := uint64(max(s.Unit, 1))
+	m := ram{uint64(s.Totalram) * unit, uint64(s.Freeram) * unit,
+		uint64(s.Sharedram) * unit, uint64(s.Bufferram) * unit}
+	if limit := t.Limit(unix.RLIMIT_AS); limit < m.total {
+		m = ram{total: limit, free: min(limit, m.free)}
+	}
+	return m
+}
+
+// uptime is since the guest's boot.
+func (s *System) uptime() time.Duration {
+	ns, err := s.Host.Gettime(unix.CLOCK_BOOTTIME)
+	if err != nil {
+		ns = int64(s.Now())
+	}
+	return time.Duration(ns)
+}
+
+func sysinfo(c *Call) (uint64, error) {
+	info := c.Addr(0)
+	m := c.Task.ram()
+	up := c.Sys.uptime()
+	s := unix.Sysinfo_t{
+		Uptime:   int64((up + time.Second - 1) / time.Second),
+		Totalram: m.total, Freeram: m.free, Sharedram: m.shared, Bufferram: m.buffers,
+		Procs: uint16(min(len(c.Sys.tasks), 1<<16-1)), Unit: 1,
+	}
+	return 0, c.WriteValue(info, s)
+}
+
+// getcpu says CPU 0 of node 0, which is always there.
+func getcpu(c *Call) (uint64, error) {
+	cpu, node := c.Addr(0), c.Addr(1)
+	for _, addr := range []uint64{cpu, node} {
+		if addr != 0 {
+			if err := c.WriteValue(addr, uint32(0)); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return 0, nil
+}
