@@ -48,7 +48,7 @@ func (c *Call) cpuTime(clock cpuClock) (int64, error) {
 			return 0, unix.EINVAL
 		}
 	}
-	u, err := t.usage(clock.thread)
+	u, err := t.Machine.Usage(clock.thread)
 	if err != nil {
 		return 0, err
 	}
@@ -58,53 +58,22 @@ func (c *Call) cpuTime(clock cpuClock) (int64, error) {
 	return int64(u.User + u.System), nil
 }
 
-// usage is the task's own use, or that of its process with what it used before
-// an execve.
-func (t *Task) usage(thread bool) (Usage, error) {
-	u, err := t.Machine.Usage(thread)
-	if err != nil || thread {
-		return u, err
-	}
-	return t.Process.selfCPU.add(u), nil
-}
-
-// add sums times and counts, and keeps the larger size, as RUSAGE_CHILDREN does.
-func (u Usage) add(v Usage) Usage {
-	return Usage{
-		User: u.User + v.User, System: u.System + v.System,
-		MaxRSS:              max(u.MaxRSS, v.MaxRSS),
-		MinorFaults:         u.MinorFaults + v.MinorFaults,
-		MajorFaults:         u.MajorFaults + v.MajorFaults,
-		VoluntarySwitches:   u.VoluntarySwitches + v.VoluntarySwitches,
-		InvoluntarySwitches: u.InvoluntarySwitches + v.InvoluntarySwitches,
-	}
-}
-
-// rusage is u as getrusage(2) and wait4(2) give it.
-func (u Usage) rusage() unix.Rusage {
-	return unix.Rusage{
-		Utime: unix.NsecToTimeval(int64(u.User)), Stime: unix.NsecToTimeval(int64(u.System)),
-		Maxrss: u.MaxRSS, Minflt: u.MinorFaults, Majflt: u.MajorFaults,
-		Nvcsw: u.VoluntarySwitches, Nivcsw: u.InvoluntarySwitches,
-	}
-}
-
 func getrusage(c *Call) (uint64, error) {
 	who, usage := c.Int(0), c.Addr(1)
 	var u Usage
 	var err error
 	switch who {
 	case unix.RUSAGE_SELF, unix.RUSAGE_THREAD:
-		u, err = c.Task.usage(who == unix.RUSAGE_THREAD)
+		u, err = c.Task.Machine.Usage(who == unix.RUSAGE_THREAD)
 	case unix.RUSAGE_CHILDREN:
-		u = c.Task.Process.childCPU
+		u = c.Task.Process.childUsage
 	default:
 		err = unix.EINVAL
 	}
 	if err != nil {
 		return 0, err
 	}
-	return 0, c.WriteValue(usage, u.rusage())
+	return 0, c.Write(usage, u.encode())
 }
 
 // ticks is d in the unit of times(2).
@@ -113,11 +82,11 @@ func ticks(d time.Duration) int64 { return int64(d / (time.Second / userHZ)) }
 func times(c *Call) (uint64, error) {
 	buf := c.Addr(0)
 	if buf != 0 {
-		u, err := c.Task.usage(false)
+		u, err := c.Task.Machine.Usage(false)
 		if err != nil {
 			return 0, err
 		}
-		child := c.Task.Process.childCPU
+		child := c.Task.Process.childUsage
 		if err := c.WriteValue(buf, [4]int64{ticks(u.User), ticks(u.System),
 			ticks(child.User), ticks(child.System)}); err != nil {
 			return 0, err

@@ -12,10 +12,7 @@ func getpid(c *Call) (uint64, error) { return uint64(c.Task.Process.PID), nil }
 func gettid(c *Call) (uint64, error) { return uint64(c.Task.TID), nil }
 
 func getppid(c *Call) (uint64, error) {
-	if parent := c.Task.Process.Parent; parent != nil {
-		return uint64(parent.PID), nil
-	}
-	return 0, nil
+	return uint64(c.Task.Process.PPID()), nil
 }
 
 func getuid(c *Call) (uint64, error)  { return uint64(c.Task.Cred.RUID), nil }

@@ -98,12 +98,11 @@ func sysinfo(c *Call) (uint64, error) {
 	return 0, c.WriteValue(info, s)
 }
 
-// getcpu says CPU 0 of node 0, which is always there.
+// getcpu says the lowest CPU the task may run on, of node 0.
 func getcpu(c *Call) (uint64, error) {
-	cpu, node := c.Addr(0), c.Addr(1)
-	for _, addr := range []uint64{cpu, node} {
-		if addr != 0 {
-			if err := c.WriteValue(addr, uint32(0)); err != nil {
+	for i, v := range []uint32{uint32(firstCPU(c.Task.affinity())), 0} {
+		if addr := c.Addr(i); addr != 0 {
+			if err := c.WriteValue(addr, v); err != nil {
 				return 0, err
 			}
 		}

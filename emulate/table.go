@@ -24,6 +24,7 @@ func Calls() []Row {
 		nameCalls,
 		processCalls,
 		pollCalls,
+		systemCalls,
 	)
 	slices.SortFunc(rows, func(a, b Row) int { return strings.Compare(a.Name, b.Name) })
 	return rows

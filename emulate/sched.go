@@ -1,0 +1,304 @@
+//go:build linux
+
+package emulate
+
+import (
+	"encoding/binary"
+	"math/bits"
+
+	"golang.org/x/sys/unix"
+)
+
+// Scheduling policies of include/uapi/linux/sched.h. A guest may be an ordinary,
+// batch or idle task; what would take CPU time from the host's other work is
+// EPERM, as for any process without CAP_SYS_NICE.
+const (
+	schedOther, schedFIFO, schedRR, schedBatch      = 0, 1, 2, 3
+	schedIdle, schedDeadline                        = 5, 6
+	schedResetOnFork                                = 0x40000000
+	maxRTPriority                                   = 99
+	flagResetOnFork, flagKeepPolicy, flagKeepParams = 1, 8, 16
+	allSchedFlags                                   = 0x7f
+)
+
+// schedSlice is the slice of an ordinary task, in ns: what sched_rr_get_interval
+// and sched_getattr show.
+const schedSlice = 3_000_000
+
+// targetTask is the task argument i names; a negative pid is EINVAL.
+func (c *Call) targetTask(i int) (*Task, error) {
+	if c.Int(i) < 0 {
+		return nil, unix.EINVAL
+	}
+	return c.taskArg(c.Int(i))
+}
+
+// owns is kernel/sched/syscalls.c:check_same_owner with CAP_SYS_NICE.
+func (t *Task) owns(other *Task) bool {
+	e := t.Cred.EUID
+	return e == other.Cred.EUID || e == other.Cred.RUID || t.Cred.Capable(unix.CAP_SYS_NICE)
+}
+
+// cpuWords is the CPU mask's size in 64-bit words.
+func (s *System) cpuWords() int { return (max(s.CPUs, 1) + 63) / 64 }
+
+// affinity is the CPUs a task may run on, of those there are.
+func (t *Task) affinity() []uint64 {
+	if t.Attr.Affinity != nil {
+		return t.Attr.Affinity
+	}
+	mask := make([]uint64, t.Sys.cpuWords())
+	for i := range max(t.Sys.CPUs, 1) {
+		mask[i/64] |= 1 << (i % 64)
+	}
+	return mask
+}
+
+func sched_getaffinity(c *Call) (uint64, error) {
+	length, addr := uint64(c.Uint(1)), c.Addr(2)
+	if length*8 < uint64(max(c.Sys.CPUs, 1)) || length%8 != 0 {
+		return 0, unix.EINVAL
+	}
+	t, err := c.taskArg(c.Int(0))
+	if err != nil {
+		return 0, err
+	}
+	mask := t.affinity()
+	return uint64(8 * len(mask)), c.WriteValue(addr, mask)
+}
+
+func sched_setaffinity(c *Call) (uint64, error) {
+	length, addr := uint64(c.Uint(1)), c.Addr(2)
+	all := (&Task{Sys: c.Sys}).affinity()
+	p := make([]byte, 8*len(all))
+	if err := c.Read(addr, p[:min(length, uint64(len(p)))]); err != nil {
+		return 0, err
+	}
+	t, err := c.taskArg(c.Int(0))
+	if err != nil {
+		return 0, err
+	}
+	if !c.Task.owns(t) {
+		return 0, unix.EPERM
+	}
+	some := uint64(0)
+	for i := range all {
+		all[i] &= leUint64(p[8*i:])
+		some |= all[i]
+	}
+	if some == 0 {
+		return 0, unix.EINVAL
+	}
+	t.Attr.Affinity = all
+	return 0, nil
+}
+
+func sched_getscheduler(c *Call) (uint64, error) {
+	t, err := c.targetTask(0)
+	if err != nil {
+		return 0, err
+	}
+	policy := uint64(t.Attr.Policy)
+	if t.Attr.ResetOnFork {
+		policy |= schedResetOnFork
+	}
+	return policy, nil
+}
+
+func sched_getparam(c *Call) (uint64, error) {
+	param := c.Addr(1)
+	if param == 0 {
+		return 0, unix.EINVAL
+	}
+	t, err := c.targetTask(0)
+	if err != nil || t == nil {
+		return 0, err
+	}
+	return 0, c.WriteValue(param, int32(0))
+}
+
+func sched_setscheduler(c *Call) (uint64, error) {
+	policy := c.Int(1)
+	if policy < 0 {
+		return 0, unix.EINVAL
+	}
+	return 0, c.setScheduler(policy, c.Addr(2))
+}
+
+func sched_setparam(c *Call) (uint64, error) { return 0, c.setScheduler(-1, c.Addr(1)) }
+
+// setScheduler is sched_setscheduler(2), or with policy -1 sched_setparam(2).
+func (c *Call) setScheduler(policy int, param uint64) error {
+	if param == 0 || c.Int(0) < 0 {
+		return unix.EINVAL
+	}
+	var priority int32
+	if err := c.ReadValue(param, &priority); err != nil {
+		return err
+	}
+	t, err := c.taskArg(c.Int(0))
+	if err != nil {
+		return err
+	}
+	a := schedAttr{Policy: uint32(policy &^ schedResetOnFork), Priority: uint32(priority), Nice: int32(t.Attr.Nice)}
+	if policy == -1 {
+		a.Flags, a.Policy = flagKeepPolicy, uint32(t.Attr.Policy)
+	}
+	if policy&schedResetOnFork != 0 && policy != -1 || policy == -1 && t.Attr.ResetOnFork {
+		a.Flags |= flagResetOnFork
+	}
+	return c.setSched(t, a)
+}
+
+// schedAttr is struct sched_attr.
+type schedAttr struct {
+	Size, Policy              uint32
+	Flags                     uint64
+	Nice                      int32
+	Priority                  uint32
+	Runtime, Deadline, Period uint64
+	UtilMin, UtilMax          uint32
+}
+
+const (
+	schedAttrSize0 = 48 // SCHED_ATTR_SIZE_VER0
+	schedAttrSize  = 56
+)
+
+// setSched is kernel/sched/syscalls.c:__sched_setscheduler.
+func (c *Call) setSched(t *Task, a schedAttr) error {
+	realtime := a.Policy == schedFIFO || a.Policy == schedRR
+	known := realtime || a.Policy <= schedBatch || a.Policy == schedIdle || a.Policy == schedDeadline
+	switch {
+	case !known, a.Flags&^allSchedFlags != 0, a.Priority > maxRTPriority,
+		realtime != (a.Priority != 0),
+		a.Policy == schedDeadline && (a.Deadline == 0 || a.Runtime < 1024 || a.Deadline < a.Runtime):
+		return unix.EINVAL
+	case realtime, a.Policy == schedDeadline,
+		!c.Task.owns(t),
+		t.Attr.ResetOnFork && a.Flags&flagResetOnFork == 0 && !c.Task.Cred.Capable(unix.CAP_SYS_NICE),
+		a.Policy != schedIdle && int(a.Nice) < t.Attr.Nice && !t.canNice(int(a.Nice)),
+		t.Attr.Policy == schedIdle && a.Policy != schedIdle && !t.canNice(t.Attr.Nice):
+		return unix.EPERM
+	}
+	t.Attr.Policy, t.Attr.ResetOnFork = int(a.Policy), a.Flags&flagResetOnFork != 0
+	if a.Flags&flagKeepParams == 0 && a.Policy != schedIdle {
+		t.Attr.Nice, t.Attr.Slice = int(a.Nice), a.Runtime
+	}
+	return nil
+}
+
+// canNice is whether RLIMIT_NICE lets the task have this nice value.
+func (t *Task) canNice(nice int) bool { return uint64(20-nice) <= t.Limit(unix.RLIMIT_NICE) }
+
+func sched_getattr(c *Call) (uint64, error) {
+	attr, size, flags := c.Addr(1), c.Uint(2), c.Flags(3)
+	if attr == 0 || size > 4096 || size < schedAttrSize0 || flags != 0 {
+		return 0, unix.EINVAL
+	}
+	t, err := c.targetTask(0)
+	if err != nil {
+		return 0, err
+	}
+	a := schedAttr{Size: min(size, schedAttrSize), Policy: uint32(t.Attr.Policy), Nice: int32(t.Attr.Nice),
+		Runtime: t.Attr.Slice, UtilMax: 1024}
+	if a.Runtime == 0 {
+		a.Runtime = schedSlice
+	}
+	if t.Attr.ResetOnFork {
+		a.Flags = flagResetOnFork
+	}
+	p := make([]byte, max(size, schedAttrSize))
+	_, _ = binary.Encode(p, binary.LittleEndian, a)
+	return 0, c.Write(attr, p[:size])
+}
+
+func sched_setattr(c *Call) (uint64, error) {
+	addr, flags := c.Addr(1), c.Flags(2)
+	if addr == 0 || c.Int(0) < 0 || flags != 0 {
+		return 0, unix.EINVAL
+	}
+	a, err := c.schedAttrArg(addr)
+	if err != nil {
+		return 0, err
+	}
+	if int32(a.Policy) < 0 {
+		return 0, unix.EINVAL
+	}
+	t, err := c.taskArg(c.Int(0))
+	if err != nil {
+		return 0, err
+	}
+	if a.Flags&flagKeepPolicy != 0 {
+		a.Policy = uint32(t.Attr.Policy)
+	}
+	if a.Flags&flagKeepParams != 0 {
+		a.Nice, a.Priority = int32(t.Attr.Nice), 0
+	}
+	return 0, c.setSched(t, a)
+}
+
+// schedAttrArg reads a struct sched_attr of the size it says; one that is too
+// large or too small is E2BIG, and told ours.
+func (c *Call) schedAttrArg(addr uint64) (a schedAttr, err error) {
+	var size uint32
+	if err := c.ReadValue(addr, &size); err != nil {
+		return a, err
+	}
+	if size == 0 {
+		size = schedAttrSize0
+	}
+	p := make([]byte, max(min(size, 4096), schedAttrSize))
+	bad := size < schedAttrSize0 || size > 4096
+	if !bad {
+		if err := c.Read(addr, p[:size]); err != nil {
+			return a, err
+		}
+		for _, b := range p[schedAttrSize:] {
+			bad = bad || b != 0
+		}
+	}
+	if bad {
+		if err := c.WriteValue(addr, uint32(schedAttrSize)); err != nil {
+			return a, err
+		}
+		return a, unix.E2BIG
+	}
+	_, _ = binary.Decode(p, binary.LittleEndian, &a)
+	a.Nice = min(max(a.Nice, -20), 19)
+	if a.Flags&0x60 != 0 && size < schedAttrSize {
+		return a, unix.EINVAL // utilisation clamps are in the second version
+	}
+	return a, nil
+}
+
+func sched_get_priority_max(c *Call) (uint64, error) { return priorityBound(c.Int(0), maxRTPriority) }
+func sched_get_priority_min(c *Call) (uint64, error) { return priorityBound(c.Int(0), 1) }
+
+func priorityBound(policy int, realtime uint64) (uint64, error) {
+	switch policy {
+	case schedFIFO, schedRR:
+		return realtime, nil
+	case schedOther, schedBatch, schedIdle, schedDeadline:
+		return 0, nil
+	}
+	return 0, unix.EINVAL
+}
+
+func sched_rr_get_interval(c *Call) (uint64, error) {
+	tp := c.Addr(1)
+	if _, err := c.targetTask(0); err != nil {
+		return 0, err
+	}
+	return 0, c.WriteValue(tp, unix.Timespec{Nsec: schedSlice})
+}
+
+// firstCPU is a mask's lowest CPU.
+func firstCPU(mask []uint64) int {
+	for i, w := range mask {
+		if w != 0 {
+			return 64*i + bits.TrailingZeros64(w)
+		}
+	}
+	return 0
+}
