@@ -13,6 +13,16 @@ const (
 	Deny    Action = "deny"    // fail with Rule.Errno
 )
 
+// The kinds of [Mount].
+const (
+	KindHost    = "host"    // Host's directory or file; see Mount.Host
+	KindMemory  = "memory"  // an empty directory of its own, its owner Identity
+	KindText    = "text"    // a read-only file that holds Text
+	KindDev     = "dev"     // null, zero, full, random, urandom, tty, fd, stdin, stdout, stderr
+	KindProc    = "proc"    // the jail's own processes
+	KindProgram = "program" // the program, its interpreter and libraries; see Mount.Guest
+)
+
 // Policy is everything about a jail that can be written down. It is plain data:
 // it prints, stores as JSON and compares with cmp.Diff. The zero Policy kills at
 // the first call and shows nothing.
@@ -21,7 +31,9 @@ type Policy struct {
 	Calls []Rule `json:"calls"`
 	// Default decides where no rule matches.
 	Default Action `json:"default,omitempty"`
-	// Mounts is the guest's tree, outer mounts first. None: an empty root.
+	// Mounts is the guest's tree, outer mounts first. Mount points that do not
+	// exist appear by themselves. None at "/": an empty root that only uid 0
+	// may write.
 	Mounts []Mount `json:"mounts,omitempty"`
 	// Limits bounds what the guest may use.
 	Limits Limits `json:"limits,omitzero"`
@@ -48,6 +60,10 @@ type Rule struct {
 }
 
 // Condition compares one argument: arg & Mask (all bits if 0) Op Value.
+//
+// The kernel takes only the low half of an argument whose C type is int or
+// unsigned int, so such an argument needs Mask 0xffffffff (or less): without it
+// a guest that sets bit 32 changes what the rule sees and not what the kernel does.
 type Condition struct {
 	Arg   int    `json:"arg"` // 0 to 5
 	Mask  uint64 `json:"mask,omitempty"`
@@ -57,12 +73,17 @@ type Condition struct {
 
 // Mount puts a file system at Guest.
 type Mount struct {
-	// Guest is the absolute path in the guest's tree.
+	// Guest is the absolute path in the guest's tree. For KindProgram it is
+	// "/": what the program needs appears, read-only, at its own paths.
 	Guest string `json:"guest"`
-	// Kind: "host" (Host's directory or file), "memory", "dev", "proc".
+	// Kind is one of the Kind constants.
 	Kind string `json:"kind"`
-	// Host is the host path of a "host" mount.
+	// Host is the absolute host path of a KindHost mount, a directory or a
+	// file. A symlink is followed, unless Host and Guest are the same path:
+	// then the guest gets the same symlink (/bin -> usr/bin stays as it is).
 	Host string `json:"host,omitempty"`
+	// Text is what the file of a KindText mount holds.
+	Text string `json:"text,omitempty"`
 	// Write lets the guest write: through to the host, unless Overlay.
 	Write bool `json:"write,omitempty"`
 	// Overlay takes every write in memory over the host directory.
@@ -75,11 +96,13 @@ type Mount struct {
 	// Bytes and Inodes bound a memory or overlay mount. 0: no bound of its own.
 	Bytes  int64 `json:"bytes,omitempty"`
 	Inodes int64 `json:"inodes,omitempty"`
-	// Mode is the permission bits of a memory mount's root. 0: 0755.
+	// Mode is the mode of a memory mount's root or a text file as chmod(2) has
+	// it, sticky bit and all. 0: 0755, 0644.
 	Mode uint32 `json:"mode,omitempty"`
 }
 
-// Limits bounds a jail. 0 is no bound beyond the host's.
+// Limits bounds a jail. 0 is no bound beyond the host's. In JSON the times are
+// written as Go does ("1m30s").
 type Limits struct {
 	Memory int64         `json:"memory,omitempty"` // bytes of address space of each process (RLIMIT_AS)
 	Tasks  int           `json:"tasks,omitempty"`  // processes and threads alive at once

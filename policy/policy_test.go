@@ -1,0 +1,338 @@
+package policy_test
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"oubliette/internal/sysno"
+	"oubliette/policy"
+)
+
+func seed(n uint64) *uint64 { return &n }
+
+// full uses every field.
+var full = policy.Policy{
+	Calls: []policy.Rule{
+		{Calls: []string{"mmap"}, When: []policy.Condition{{Arg: 3, Mask: 0x20, Op: "==", Value: 0x20}}, Action: policy.Allow, Reason: "own memory"},
+		{Calls: []string{"openat", "open"}, Action: policy.Deny, Errno: "EACCES"},
+		{Calls: []string{"reboot"}, Action: policy.Kill},
+	},
+	Default: policy.Emulate,
+	Mounts: []policy.Mount{
+		{Guest: "/", Kind: policy.KindHost, Host: "/", Write: true, Overlay: true, Bytes: 1 << 20, Inodes: 9},
+		{Guest: "/", Kind: policy.KindProgram},
+		{Guest: "/usr", Kind: policy.KindHost, Host: "/usr", Frozen: true, Optional: true},
+		{Guest: "/usr/tmp", Kind: policy.KindMemory, Mode: 0o1777, Bytes: 5, Inodes: 5},
+		{Guest: "/etc/motd", Kind: policy.KindText, Text: "hello\n", Mode: 0o400},
+		{Guest: "/dev", Kind: policy.KindDev},
+		{Guest: "/proc", Kind: policy.KindProc},
+	},
+	Limits: policy.Limits{Memory: 1 << 30, Tasks: 5, Files: 64, Disk: 1 << 20, CPU: 90 * time.Second, Wall: time.Hour},
+	Identity: policy.Identity{
+		UID: 5, GID: 6, Groups: []uint32{7, 8}, Hostname: "here", CPUs: 2,
+	},
+	Time: policy.Time{Start: time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC)},
+	Seed: seed(1 << 63),
+}
+
+func TestZeroKills(t *testing.T) {
+	var p policy.Policy
+	if err := p.Validate(); err != nil {
+		t.Error(err)
+	}
+	want := policy.Decision{Action: policy.Kill, Rule: -1}
+	table := p.Table()
+	for nr := -1; nr <= sysno.Max+1; nr++ {
+		if d := p.Lookup(sysno.Name(nr), [6]uint64{}); d != want {
+			t.Errorf("call %d: %+v", nr, d)
+		}
+		if d := table.Lookup(nr, [6]uint64{}); d != want {
+			t.Errorf("call %d in the table: %+v", nr, d)
+		}
+	}
+}
+
+func TestLookup(t *testing.T) {
+	const big = 1 << 40
+	for _, c := range []struct {
+		when []policy.Condition
+		arg  uint64
+		want bool
+	}{
+		{nil, 0, true},
+		{[]policy.Condition{{Op: "==", Value: 5}}, 5, true},
+		{[]policy.Condition{{Op: "==", Value: 5}}, big + 5, false},
+		{[]policy.Condition{{Op: "==", Mask: 0xffffffff, Value: 5}}, big + 5, true},
+		{[]policy.Condition{{Op: "!=", Value: 5}}, 5, false},
+		{[]policy.Condition{{Op: "!=", Mask: 0xff, Value: 5}}, 0x105, false},
+		{[]policy.Condition{{Op: "<", Value: big}}, big - 1, true},
+		{[]policy.Condition{{Op: "<", Value: big}}, big, false},
+		{[]policy.Condition{{Op: "<=", Value: big}}, big, true},
+		{[]policy.Condition{{Op: ">", Value: big}}, big, false},
+		{[]policy.Condition{{Op: ">=", Value: big}}, 1 << 63, true},
+		{[]policy.Condition{{Op: ">", Value: 1}, {Op: "<", Value: 4}}, 4, false},
+		{[]policy.Condition{{Op: ">", Value: 1}, {Op: "<", Value: 4}}, 3, true},
+		{[]policy.Condition{{Arg: 6, Op: "=="}}, 0, false},
+		{[]policy.Condition{{Op: "="}}, 0, false},
+	} {
+		p := policy.Policy{
+			Calls:   []policy.Rule{{Calls: []string{"read"}, When: c.when, Action: policy.Deny}},
+			Default: policy.Emulate,
+		}
+		want := policy.Decision{Action: policy.Emulate, Rule: -1}
+		if c.want {
+			want = policy.Decision{Action: policy.Deny, Errno: 38, Rule: 0}
+		}
+		if d := p.Lookup("read", [6]uint64{c.arg}); d != want {
+			t.Errorf("%v of %#x: %+v, want %+v", c.when, c.arg, d, want)
+		}
+	}
+}
+
+func TestOrder(t *testing.T) {
+	p := policy.Policy{Calls: []policy.Rule{
+		{Calls: []string{"read"}, When: []policy.Condition{{Op: "==", Value: 0}}, Action: policy.Allow},
+		{Calls: []string{"write", "read"}, Action: policy.Deny, Errno: "EPERM"},
+		{Calls: []string{"read"}, Action: policy.Allow},
+	}}
+	for fd, want := range []policy.Decision{{Action: policy.Allow, Rule: 0}, {Action: policy.Deny, Errno: 1, Rule: 1}} {
+		args := [6]uint64{uint64(fd)}
+		if d := p.Lookup("read", args); d != want {
+			t.Errorf("read %d: %+v, want %+v", fd, d, want)
+		}
+		if d := p.Table().Lookup(0, args); d != want {
+			t.Errorf("read %d in the table: %+v, want %+v", fd, d, want)
+		}
+	}
+}
+
+func TestValidate(t *testing.T) {
+	rule := func(r policy.Rule) policy.Policy {
+		return policy.Policy{Calls: []policy.Rule{{Calls: []string{"read"}, Action: policy.Emulate}, r}}
+	}
+	mount := func(m policy.Mount) policy.Policy {
+		return policy.Policy{Mounts: []policy.Mount{{Guest: "/a/b", Kind: "memory"}, m}}
+	}
+	cond := func(c policy.Condition) policy.Policy {
+		return rule(policy.Rule{Calls: []string{"read"}, When: []policy.Condition{c}, Action: policy.Kill})
+	}
+	for name, c := range map[string]struct {
+		p    policy.Policy
+		want string // "": valid
+	}{
+		"full":           {full, ""},
+		"prison":         {policy.Prison(), ""},
+		"tool":           {policy.Tool(), ""},
+		"overlay":        {policy.Overlay(), ""},
+		"no call":        {rule(policy.Rule{Action: policy.Kill}), "calls[1].calls: names no call"},
+		"unknown call":   {rule(policy.Rule{Calls: []string{"read", "opanat"}, Action: policy.Kill}), `calls[1].calls[1]: no x86-64 call is named "opanat": write openat`},
+		"strange call":   {rule(policy.Rule{Calls: []string{"frobnicate"}, Action: policy.Kill}), `calls[1].calls[0]: no x86-64 call is named "frobnicate": see syscalls(2)`},
+		"no action":      {rule(policy.Rule{Calls: []string{"read"}}), "calls[1].action: is missing: write kill"},
+		"bad action":     {rule(policy.Rule{Calls: []string{"read"}, Action: "alow"}), `calls[1].action: "alow" is not kill`},
+		"allowed clone":  {rule(policy.Rule{Calls: []string{"clone"}, Action: policy.Allow}), "calls[1].calls[0]: clone may not be allowed"},
+		"errno":          {rule(policy.Rule{Calls: []string{"read"}, Action: policy.Deny, Errno: "EPREM"}), `calls[1].errno: "EPREM" is not an error name`},
+		"useless errno":  {rule(policy.Rule{Calls: []string{"read"}, Action: policy.Kill, Errno: "EPERM"}), "calls[1].errno: is only for deny"},
+		"arg":            {cond(policy.Condition{Arg: 6, Op: "=="}), "calls[1].when[0].arg: 6 is not 0 to 5"},
+		"op":             {cond(policy.Condition{Op: "="}), `calls[1].when[0].op: "=" is not one of`},
+		"never":          {cond(policy.Condition{Op: "==", Mask: 1, Value: 2}), "calls[1].when[0].value: 0x2 has bits outside the mask 0x1"},
+		"default":        {policy.Policy{Default: "x"}, `default: "x" is not emulate`},
+		"default allow":  {policy.Policy{Default: policy.Allow}, "default: allow would let every call"},
+		"relative":       {mount(policy.Mount{Guest: "a", Kind: "memory"}), `mounts[1].guest: "a" is relative`},
+		"unclean":        {mount(policy.Mount{Guest: "/a/../c/", Kind: "memory"}), `mounts[1].guest: "/a/../c/": write /c`},
+		"no guest":       {mount(policy.Mount{Kind: "memory"}), "mounts[1].guest: is missing"},
+		"kind":           {mount(policy.Mount{Guest: "/c", Kind: "tmpfs"}), `mounts[1].kind: "tmpfs" is not host`},
+		"no host":        {mount(policy.Mount{Guest: "/c", Kind: "host"}), "mounts[1].host: is missing"},
+		"relative host":  {mount(policy.Mount{Guest: "/c", Kind: "host", Host: "."}), `mounts[1].host: "." is relative`},
+		"host of memory": {mount(policy.Mount{Guest: "/c", Kind: "memory", Host: "/c"}), "mounts[1].host: means nothing to a memory mount"},
+		"twice":          {mount(policy.Mount{Guest: "/a/b", Kind: "memory"}), "mounts[1].guest: mounts[0] is at /a/b too"},
+		"order":          {mount(policy.Mount{Guest: "/a", Kind: "memory"}), "mounts[1].guest: /a would hide mounts[0] at /a/b"},
+		"root last":      {mount(policy.Mount{Guest: "/", Kind: "memory"}), "mounts[1].guest: / would hide mounts[0] at /a/b"},
+		"frozen":         {mount(policy.Mount{Guest: "/c", Kind: "host", Host: "/c", Write: true, Frozen: true}), "mounts[1].frozen: a directory"},
+		"bytes":          {mount(policy.Mount{Guest: "/c", Kind: "memory", Bytes: -1}), "mounts[1]: bytes and inodes may not be negative"},
+		"mode":           {mount(policy.Mount{Guest: "/c", Kind: "memory", Mode: 0o10000}), "mounts[1].mode: 010000 is more"},
+		"program":        {mount(policy.Mount{Guest: "/c", Kind: "program"}), `mounts[1].guest: "/c": what a program needs`},
+		"limit":          {policy.Policy{Limits: policy.Limits{CPU: -1}}, "limits.cpu: is negative"},
+		"hostname":       {policy.Policy{Identity: policy.Identity{Hostname: strings.Repeat("x", 65)}}, "identity.hostname: 65 bytes"},
+		"cpus":           {policy.Policy{Identity: policy.Identity{CPUs: -1}}, "identity.cpus: -1 is negative"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := c.p.Validate()
+			switch {
+			case c.want == "" && err != nil:
+				t.Error(err)
+			case c.want != "" && err == nil:
+				t.Error("no error, want", c.want)
+			case c.want != "" && !strings.HasPrefix(err.Error(), "policy: "+c.want):
+				t.Errorf("%v\nwant %s", err, c.want)
+			}
+		})
+	}
+}
+
+func TestJSON(t *testing.T) {
+	for name, p := range map[string]policy.Policy{
+		"zero": {}, "full": full, "prison": policy.Prison(), "tool": policy.Tool(), "overlay": policy.Overlay(),
+	} {
+		text, err := p.Format()
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		back, err := policy.Parse(text)
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", name, err, text)
+		}
+		if d := cmp.Diff(p, back); d != "" {
+			t.Errorf("%s:\n%s", name, d)
+		}
+		if plain, err := json.Marshal(p); err != nil {
+			t.Error(err)
+		} else if back, err = policy.Parse(plain); err != nil || cmp.Diff(p, back) != "" {
+			t.Errorf("%s: json.Marshal and Parse: %v\n%s", name, err, cmp.Diff(p, back))
+		}
+	}
+}
+
+func TestParseErrors(t *testing.T) {
+	for _, c := range []struct{ text, want string }{
+		{"", "policy: line 1, column 1: unexpected end of JSON input"},
+		{"{\n  \"calls\": [}", "policy: line 2, column 13: invalid character '}' looking for beginning of value"},
+		{"{} {}", "policy: line 1, column 4: invalid character '{' after top-level value"},
+		{"[]", "policy: line 1, column 1: a JSON array where a policy.Policy belongs"},
+		{"{\n \"Calls\": []}", "policy: line 2, column 2: Calls: is no field here; the fields are calls, default, mounts, limits, identity, time, seed"},
+		{`{"calls": [{"calls": ["read"], "wen": []}]}`, "policy: line 1, column 32: calls[0].wen: is no field here; the fields are calls, when, action, errno, reason"},
+		{`{"default": "kill", "default": "emulate"}`, "policy: line 1, column 21: default: is there twice: remove one"},
+		{"{\"calls\": [\n{\"calls\": [\"raed\"], \"action\": \"kill\"}]}", `policy: line 2, column 12: calls[0].calls[0]: no x86-64 call is named "raed": write read`},
+		{"{\"calls\": [\n{\"calls\": [\"read\"]}]}", "policy: line 2, column 1: calls[0].action: is missing: write kill, emulate, allow or deny"},
+		{`{"calls": [{"calls": ["read"], "action": "kill", "when": [{"arg": "0", "op": "=="}]}]}`, "policy: line 1, column 67: calls[0].when[0].arg: a JSON string where a int belongs"},
+		{`{"calls": [{"calls": "read", "action": "kill"}]}`, "policy: line 1, column 22: calls[0].calls: a JSON string where a []string belongs"},
+		{"{\"limits\": {\n\"wall\": \"1x\"}}", `policy: line 2, column 9: limits.wall: "1x" is no time: write it like 1m30s`},
+		{"{\"limits\": {\n\"disk\": \"1G\"}}", "policy: line 2, column 9: limits.disk: a JSON string where a int64 belongs"},
+		{"{\"limits\": {\n\"dsk\": 1}}", "policy: line 2, column 1: limits.dsk: is no field here; the fields are memory, tasks, files, disk, cpu, wall"},
+		{`{"time": {"start": {}}}`, "policy: line 1, column 20: time.start: write a time like"},
+	} {
+		_, err := policy.Parse([]byte(c.text))
+		var e *policy.Error
+		if err == nil || !strings.HasPrefix(err.Error(), c.want) || !errors.As(err, &e) {
+			t.Errorf("%s\n  %v\nwant %s", c.text, err, c.want)
+		}
+	}
+	_, err := policy.Parse([]byte(`{"default": "x", "mounts": [{"guest": "a", "kind": "memory"}]}`))
+	if n := strings.Count(err.Error(), "column"); n != 2 {
+		t.Errorf("%d errors of two: %v", n, err)
+	}
+}
+
+// TestNative holds the list against what it must never let through.
+func TestNative(t *testing.T) {
+	p := policy.Policy{Calls: policy.Native(), Default: policy.Emulate}
+	for i, r := range p.Calls {
+		if r.Reason == "" {
+			t.Errorf("rule %d (%s) has no reason", i, r)
+		}
+	}
+	const bit32 = 1 << 32
+	for _, c := range []struct {
+		call string
+		args [6]uint64
+		want policy.Action
+	}{
+		{"mmap", [6]uint64{0, 4096, 3, 0x22, ^uint64(0)}, policy.Allow},
+		{"mmap", [6]uint64{0, 4096, 3, 0x02, 3}, policy.Emulate},
+		{"rt_sigaction", [6]uint64{2}, policy.Allow},
+		{"rt_sigaction", [6]uint64{17}, policy.Emulate},
+		{"rt_sigaction", [6]uint64{bit32 + 17}, policy.Emulate},
+		{"arch_prctl", [6]uint64{0x1002}, policy.Allow},
+		{"arch_prctl", [6]uint64{bit32 + 0x1003}, policy.Allow},
+		{"arch_prctl", [6]uint64{0x1001}, policy.Emulate},
+		{"madvise", [6]uint64{0, 0, 4}, policy.Allow},
+		{"madvise", [6]uint64{0, 0, 100}, policy.Deny},
+		{"madvise", [6]uint64{0, 0, bit32 + 101}, policy.Deny},
+		{"futex", [6]uint64{0, 128}, policy.Allow},
+		{"futex", [6]uint64{0, 256 + 9}, policy.Allow},
+		{"futex", [6]uint64{0, 6}, policy.Deny},
+		{"futex", [6]uint64{0, bit32 + 128 + 6}, policy.Deny},
+		{"futex", [6]uint64{0, 128 + 13}, policy.Deny},
+		{"exit", [6]uint64{}, policy.Allow},
+		{"munmap", [6]uint64{}, policy.Allow},
+	} {
+		if d := p.Lookup(c.call, c.args); d.Action != c.want {
+			t.Errorf("%s%x: %s, want %s", c.call, c.args, d.Action, c.want)
+		}
+	}
+	native := map[string]bool{}
+	for _, r := range p.Calls {
+		for _, name := range r.Calls {
+			native[name] = true
+		}
+	}
+	if len(native) > 25 {
+		t.Errorf("%d calls run natively; about twenty are promised", len(native))
+	}
+	for _, name := range strings.Fields(`clone clone3 fork vfork execve execveat exit_group restart_syscall rt_sigtimedwait
+		remap_file_pages mincore prctl ptrace seccomp kill tgkill get_robust_list set_tid_address io_uring_setup userfaultfd
+		process_vm_readv process_madvise kcmp pidfd_open perf_event_open bpf shmat open read write close dup ioctl gettid`) {
+		if native[name] {
+			t.Error(name, "may not be native")
+		}
+	}
+}
+
+func TestToolShowsNoSecrets(t *testing.T) {
+	p := policy.Tool()
+	for _, secret := range []string{
+		"/etc/shadow", "/etc/ssh/ssh_host_rsa_key", "/etc/ssl/private/key.pem", "/etc/gitconfig", "/root/.ssh/id_rsa",
+		"/home/someone", "/opt/app", "/sys/class", "/proc/1", "/var/log/syslog", "/etc/npmrc", "/etc/php/8.2/cli/php.ini",
+	} {
+		for _, m := range p.Mounts {
+			if m.Kind == policy.KindHost && strings.HasPrefix(secret+"/", strings.TrimSuffix(m.Host, "/")+"/") {
+				t.Errorf("%s is visible through %s", secret, m)
+			}
+		}
+	}
+	for _, m := range p.Mounts {
+		if m.Write || m.Kind == policy.KindHost && !m.Frozen {
+			t.Errorf("%s: the host's files are read-only and frozen", m)
+		}
+		if m.Guest == "/etc/passwd" {
+			for line := range strings.Lines(m.Text) {
+				if f := strings.Split(line, ":"); len(f) != 7 || f[1] != "x" || len(f[2]) > 3 && f[2] != "1000" && f[2] != "65534" {
+					t.Errorf("passwd line %q", line)
+				}
+			}
+		}
+	}
+	if _, err := os.Stat("/usr/bin"); err == nil && !strings.Contains(p.String(), "mount /usr host frozen") {
+		t.Error("no /usr")
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, p := range []policy.Policy{{}, full, policy.Prison()} {
+		text, _ := p.Format()
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		p, err := policy.Parse(text)
+		if err != nil {
+			if !strings.Contains(err.Error(), "column") {
+				t.Errorf("no position: %v", err)
+			}
+			return
+		}
+		again, err := p.Format()
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, err := policy.Parse(again)
+		if d := cmp.Diff(p, back); err != nil || d != "" {
+			t.Errorf("%v\n%s", err, d)
+		}
+		_ = p.String()
+	})
+}
