@@ -24,6 +24,7 @@ func Calls() []Row {
 		nameCalls,
 		processCalls,
 		pollCalls,
+		fileCalls,
 		systemCalls,
 	)
 	slices.SortFunc(rows, func(a, b Row) int { return strings.Compare(a.Name, b.Name) })
