@@ -59,7 +59,9 @@ type (
 		Queue() *Queue
 	}
 	// Mapper makes bytes [off, off+n) of the file available in an arena for
-	// mmap(2); write is true for a shared writable mapping. Missing: ENODEV.
+	// mmap(2); write is true for a shared mapping that may be written, now or
+	// after mprotect(2). EPERM: sealed; a caller that did not ask for PROT_WRITE
+	// tries again with write false. Missing: ENODEV.
 	Mapper interface {
 		Map(off, n int64, write bool) (Mapping, error)
 	}
@@ -67,6 +69,11 @@ type (
 	// reads and writes what it points to. Missing: ENOTTY.
 	Ioctler interface {
 		Ioctl(mem Memory, request uint32, arg uint64) (uint64, error)
+	}
+	// Sealer is fcntl(2) with F_GET_SEALS and F_ADD_SEALS. Missing: EINVAL.
+	Sealer interface {
+		Seals() (int, error)
+		AddSeals(seals int) error
 	}
 	// FlagSetter is told of fcntl(F_SETFL). Missing: the flags are kept in the
 	// description only.

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"oubliette/internal/arena"
 )
 
 const (
@@ -21,24 +23,26 @@ const (
 	dirEntryBytes = 20
 )
 
-// MemOptions says what a Mem may hold. The zero value is an empty tree without
-// bounds, owned by user 0, on the host's clock.
+// MemOptions says what a Mem may hold. The zero value is an empty tree with
+// bounds wider than need be, owned by user 0, on the host's clock.
 type MemOptions struct {
-	Bytes  int64 // of file content; 0: no bound. ENOSPC beyond
-	Inodes int64 // files, directories and links; 0: no bound
-	Mode   uint32
-	Owner  Owner
+	Bytes  int64  // of pages in use; 0: 64 GiB. ENOSPC beyond
+	Inodes int64  // inodes and further names; 0: one for each KiB, at most a million
+	Within *Quota // a bound shared with others; nil: none
+	Mode   uint32 // of the root directory; 0: 0755
+	Owner  Owner  // of the root directory
 	// Now is the clock of the time stamps; nil: time.Now.
 	Now func() time.Time
 }
 
 // Mem is a POSIX file system in memory.
 type Mem struct {
-	opt    MemOptions
-	root   *memNode
-	ino    uint64 // last one given
-	bytes  int64  // held by file content
-	inodes int64
+	opt     MemOptions
+	quota   *Quota
+	root    *memNode
+	ino     uint64 // last one given
+	arena   *arena.Arena
+	settled map[*content]bool // those with a slot of arena
 }
 
 // NewMem returns an empty file system; Root is what to mount.
@@ -49,10 +53,31 @@ func NewMem(opt MemOptions) *Mem {
 	if opt.Mode == 0 {
 		opt.Mode = 0o755
 	}
-	m := &Mem{opt: opt}
+	if opt.Bytes == 0 {
+		opt.Bytes = 64 << 30
+	}
+	if opt.Inodes == 0 {
+		opt.Inodes = min(max(opt.Bytes/1024, 1024), 1<<20)
+	}
+	m := &Mem{opt: opt, quota: &Quota{Bytes: opt.Bytes, Inodes: opt.Inodes, Within: opt.Within}, settled: make(map[*content]bool)}
 	m.root = m.newNode(unix.S_IFDIR|opt.Mode&0o7777, 0, opt.Owner)
-	m.root.parent, m.inodes = m.root, 1
+	m.root.parent = m.root
+	m.quota.add(0, 1)
 	return m
+}
+
+// UseArena makes files mappable, by slots of a. Nil ends that: all content is
+// taken out of the arena, which may then be closed; this can fail for want of
+// memory.
+func (m *Mem) UseArena(a *arena.Arena) error {
+	for c := range m.settled {
+		if err := c.detach(); err != nil {
+			return err
+		}
+		delete(m.settled, c)
+	}
+	m.arena = a
+	return nil
 }
 
 // Root is the file system's root directory.
@@ -64,7 +89,9 @@ func (m *Mem) now() unix.Timespec { return unix.NsecToTimespec(m.opt.Now().UnixN
 type memNode struct {
 	fs     *Mem
 	attr   Attr
-	opens  int // Files and holds
+	opens  int  // Files and holds
+	dead   bool // no name, no use: content is gone
+	tmp    bool // made by Tmpfile: may get a name
 	xattrs map[string][]byte
 
 	// Directory.
@@ -74,7 +101,11 @@ type memNode struct {
 
 	target string // symbolic link
 	slot   any    // FIFO, socket
-	data   []byte // regular file
+
+	// Regular file.
+	data    *content
+	charged int64 // pages that the quota knows of
+	seals   int   // F_SEAL_*
 }
 
 // newNode makes an inode with no name yet.
@@ -85,8 +116,11 @@ func (m *Mem) newNode(mode uint32, rdev uint64, o Owner) *memNode {
 		Ino: m.ino, Rdev: rdev, Mode: mode, Nlink: 1, UID: o.UID, GID: o.GID,
 		BlockSize: blockSize, Atime: t, Mtime: t, Ctime: t, Btime: t,
 	}}
-	if n.attr.IsDir() {
+	switch mode & unix.S_IFMT {
+	case unix.S_IFDIR:
 		n.attr.Nlink, n.names = 2, make(map[string]*memNode)
+	case unix.S_IFREG:
+		n.data, n.seals = &content{}, unix.F_SEAL_SEAL
 	}
 	return n
 }
@@ -106,8 +140,8 @@ func (n *memNode) Attr() (Attr, error) {
 		a.Size = int64(2+len(n.names)) * dirEntryBytes
 	case a.IsSymlink():
 		a.Size = int64(len(n.target))
-	case a.IsRegular():
-		a.Size = int64(len(n.data))
+	case n.data != nil:
+		a.Size, a.Blocks = n.data.size, n.data.pages*(blockSize/512)
 	}
 	return a, nil
 }
@@ -197,11 +231,10 @@ func (n *memNode) add(name string, mode uint32, rdev uint64, o Owner) (*memNode,
 	if n.parent == nil {
 		return nil, unix.ENOENT
 	}
-	if n.fs.opt.Inodes > 0 && n.fs.inodes >= n.fs.opt.Inodes {
-		return nil, unix.ENOSPC
+	if err := n.fs.quota.inode(); err != nil {
+		return nil, err
 	}
 	c := n.fs.newNode(mode, rdev, o)
-	n.fs.inodes++
 	n.put(name, c)
 	return c, nil
 }
@@ -231,12 +264,11 @@ func (n *memNode) Symlink(name, target string, o Owner) (Node, error) {
 }
 
 func (n *memNode) Tmpfile(mode uint32, o Owner) (Node, error) {
-	if n.fs.opt.Inodes > 0 && n.fs.inodes >= n.fs.opt.Inodes {
-		return nil, unix.ENOSPC
+	if err := n.fs.quota.inode(); err != nil {
+		return nil, err
 	}
 	c := n.fs.newNode(mode, 0, o)
-	n.fs.inodes++
-	c.attr.Nlink = 0
+	c.attr.Nlink, c.tmp = 0, true
 	return c, nil
 }
 
@@ -251,9 +283,15 @@ func (n *memNode) Link(name string, node Node) error {
 		return unix.ENOENT
 	case c.attr.Nlink >= maxLinkCount:
 		return unix.EMLINK
-	case c.attr.Nlink == 0 && c.opens == 0:
+	case c.attr.Nlink == 0 && (!c.tmp || c.dead):
 		return unix.ENOENT
 	}
+	if c.attr.Nlink > 0 { // The first name comes with the inode.
+		if err := n.fs.quota.inode(); err != nil {
+			return err
+		}
+	}
+	c.tmp = false
 	c.attr.Nlink++
 	c.changed()
 	n.put(name, c)
@@ -295,16 +333,35 @@ func (n *memNode) unlinked() {
 	if n.names != nil {
 		n.attr.Nlink, n.parent = 0, nil
 	}
+	if n.attr.Nlink > 0 {
+		n.fs.quota.add(0, -1)
+	}
 	n.drop()
 }
 
-// drop frees what an inode without names or users holds.
+// drop frees what an inode without names or users holds. A slot that guests may
+// have mapped counts until the arena knows that none has.
 func (n *memNode) drop() {
-	if n.attr.Nlink == 0 && n.opens == 0 {
-		n.fs.inodes--
-		n.fs.bytes -= int64(len(n.data))
-		n.data = nil
+	if n.attr.Nlink > 0 || n.opens > 0 || n.dead {
+		return
 	}
+	n.dead = true
+	n.fs.quota.add(-n.xattrBytes(), -1)
+	n.xattrs = nil
+	c, charged, quota := n.data, n.charged*blockSize, n.fs.quota
+	if c == nil {
+		return
+	}
+	n.data, n.charged = &content{}, 0
+	delete(n.fs.settled, c)
+	switch {
+	case c.slot.Valid() && c.mapped:
+		n.fs.arena.Retire(c.slot, func() { quota.add(-charged, 0) })
+		return
+	case c.slot.Valid():
+		_ = c.slot.Free() // One that cannot be emptied is not used again.
+	}
+	quota.add(-charged, 0)
 }
 
 // Hold keeps the content of an inode without a name.
@@ -375,6 +432,9 @@ func (n *memNode) Slot() *any { return &n.slot }
 func (n *memNode) SetAttr(c Change) error {
 	a := &n.attr
 	if c.Mode != nil {
+		if n.seals&sealExec != 0 && (a.Mode^*c.Mode)&0o111 != 0 {
+			return unix.EPERM
+		}
 		a.Mode = a.Mode&unix.S_IFMT | *c.Mode&0o7777
 	}
 	if c.UID != nil {
@@ -396,14 +456,10 @@ func (n *memNode) SetAttr(c Change) error {
 func (n *memNode) StatFS() (unix.Statfs_t, error) {
 	m := n.fs
 	s := unix.Statfs_t{Type: tmpfsMagic, Bsize: blockSize, Frsize: blockSize, Namelen: unix.NAME_MAX}
-	if m.opt.Bytes > 0 {
-		s.Blocks = uint64(m.opt.Bytes+blockSize-1) / blockSize
-		s.Bfree = s.Blocks - min(s.Blocks, uint64(m.bytes+blockSize-1)/blockSize)
-		s.Bavail = s.Bfree
-	}
-	if m.opt.Inodes > 0 {
-		s.Files = uint64(m.opt.Inodes)
-		s.Ffree = uint64(max(m.opt.Inodes-m.inodes, 0))
-	}
+	s.Blocks = uint64(m.opt.Bytes+blockSize-1) / blockSize
+	s.Bfree = uint64(m.quota.room()) / blockSize
+	s.Bavail = s.Bfree
+	s.Files = uint64(m.opt.Inodes)
+	s.Ffree = uint64(max(m.opt.Inodes-m.quota.inodes, 0))
 	return s, nil
 }

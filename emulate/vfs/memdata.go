@@ -1,0 +1,377 @@
+//go:build linux
+
+package vfs
+
+import (
+	"math/bits"
+	"runtime"
+	"slices"
+	"sort"
+
+	"golang.org/x/sys/unix"
+
+	"oubliette/internal/arena"
+)
+
+const (
+	// chunkSize is what one Go allocation holds at most; a file of one chunk
+	// never needs an arena slot.
+	chunkSize  = 16 * blockSize
+	chunkPages = chunkSize / blockSize
+	// maxFileSize is s_maxbytes: a slot of the arena.
+	maxFileSize = arena.Stride - blockSize
+	// maxExtents is how many extents of a mapped file are looked for at a time.
+	maxExtents = 4096
+)
+
+// content is the bytes of a regular file. It knows which pages exist; the bytes
+// are in Go memory, in a slot of the jail's arena (once mapped, or larger than a
+// chunk), or, after the run, in a mapping of what was that slot.
+type content struct {
+	size   int64
+	chunks []chunk // ascending, none without pages
+	pages  int64   // in use
+	slot   arena.Slot
+	image  *image
+	shared bool // guests have had it mapped for writing
+	mapped bool // guests have had it mapped at all
+}
+
+// chunk is 64 KiB of a file that has at least one page.
+type chunk struct {
+	index int64
+	alloc uint16 // pages that count as used
+	data  uint16 // those of them that were written: SEEK_DATA
+	bytes []byte // zeros beyond; nil with a slot
+	image bool   // bytes is a read-only mapping
+}
+
+// image is a mapping of a file's slot that outlives the arena.
+type image struct{ bytes []byte }
+
+// span is the mask of the pages that bytes [from, to) of a chunk touch.
+func span(from, to int64) uint16 {
+	lo, hi := from/blockSize, (to+blockSize-1)/blockSize
+	return uint16(1<<hi-1) &^ uint16(1<<lo-1)
+}
+
+// parts cuts [off, off+n) at chunk borders.
+func parts(off, n int64, visit func(index, from, to int64)) {
+	for n > 0 {
+		from := off % chunkSize
+		to := min(from+n, chunkSize)
+		visit(off/chunkSize, from, to)
+		off, n = off+to-from, n-(to-from)
+	}
+}
+
+// find gives the place of a chunk in c.chunks, and whether it is there.
+func (c *content) find(index int64) (int, bool) {
+	if n := len(c.chunks); n == 0 || c.chunks[n-1].index < index {
+		return n, false
+	}
+	i := sort.Search(len(c.chunks), func(i int) bool { return c.chunks[i].index >= index })
+	return i, c.chunks[i].index == index
+}
+
+// need gives the chunk, made if need be. The pointer is good until the next one.
+func (c *content) need(index int64) *chunk {
+	i, ok := c.find(index)
+	if !ok {
+		c.chunks = slices.Insert(c.chunks, i, chunk{index: index})
+	}
+	return &c.chunks[i]
+}
+
+// take puts the pages of mask m in use.
+func (c *content) take(k *chunk, m uint16, written bool) {
+	c.pages += int64(bits.OnesCount16(m &^ k.alloc))
+	k.alloc |= m
+	if written {
+		k.data |= m
+	}
+}
+
+// missing counts the pages of [off, off+n) that are not in use, and stops where
+// there are more than limit: fit is how many bytes can be had.
+func (c *content) missing(off, n, limit int64) (pages, fit int64) {
+	full := false
+	parts(off, n, func(index, from, to int64) {
+		var have uint16
+		if i, ok := c.find(index); ok {
+			have = c.chunks[i].alloc
+		}
+		for at := from; at < to && !full; {
+			end := min(at/blockSize*blockSize+blockSize, to)
+			if have&span(at, end) == 0 {
+				if pages == limit {
+					full = true
+					break
+				}
+				pages++
+			}
+			fit, at = fit+end-at, end
+		}
+	})
+	return pages, fit
+}
+
+// mark puts the pages of [off, off+n) in use; written is false for what only
+// fallocate(2) asked for.
+func (c *content) mark(off, n int64, written bool) {
+	parts(off, n, func(index, from, to int64) {
+		c.take(c.need(index), span(from, to), written)
+	})
+}
+
+// own makes the chunk's bytes writable and at least n long.
+func (k *chunk) own(n int64) []byte {
+	if !k.image && int64(len(k.bytes)) >= n {
+		return k.bytes
+	}
+	size := max(n, int64(len(k.bytes)))
+	if !k.image && size <= int64(cap(k.bytes)) {
+		k.bytes = k.bytes[:size] // zeros since make
+		return k.bytes
+	}
+	grow := size
+	if len(k.bytes) > 0 {
+		grow = min(chunkSize, max(size, 2*int64(len(k.bytes))))
+	}
+	b := make([]byte, grow)
+	copy(b, k.bytes)
+	k.bytes, k.image = b[:size], false
+	return k.bytes
+}
+
+// write writes p, all of it: room was made before.
+func (c *content) write(p []byte, off int64) error {
+	if c.slot.Valid() {
+		if _, err := c.slot.WriteAt(p, off); err != nil {
+			return err
+		}
+		c.mark(off, int64(len(p)), true)
+		return nil
+	}
+	parts(off, int64(len(p)), func(index, from, to int64) {
+		k := c.need(index)
+		c.take(k, span(from, to), true)
+		p = p[copy(k.own(to)[from:to], p):]
+	})
+	return nil
+}
+
+// read fills p, holes with zeros.
+func (c *content) read(p []byte, off int64) error {
+	if c.slot.Valid() {
+		_, err := c.slot.ReadAt(p, off)
+		return err
+	}
+	parts(off, int64(len(p)), func(index, from, to int64) {
+		n := 0
+		if i, ok := c.find(index); ok {
+			if b := c.chunks[i].bytes; from < int64(len(b)) {
+				n = copy(p[:to-from], b[from:])
+			}
+		}
+		clear(p[n : to-from])
+		p = p[to-from:]
+	})
+	runtime.KeepAlive(c.image)
+	return nil
+}
+
+// punch makes [off, off+n) zero and gives back the pages that lie in it whole.
+func (c *content) punch(off, n int64) error {
+	if c.slot.Valid() {
+		if err := c.slot.Punch(off, n); err != nil {
+			return err
+		}
+	}
+	end := off + n
+	if end < off {
+		end = maxFileSize
+	}
+	i, _ := c.find(off / chunkSize)
+	kept := c.chunks[:i]
+	for ; i < len(c.chunks); i++ {
+		k := c.chunks[i]
+		base := k.index * chunkSize
+		if from, to := max(off-base, 0), min(end-base, chunkSize); from < to {
+			lo, hi := (from+blockSize-1)/blockSize*blockSize, to/blockSize*blockSize
+			if lo < hi {
+				c.pages -= int64(bits.OnesCount16(k.alloc & span(lo, hi)))
+				k.alloc &^= span(lo, hi)
+				k.data &^= span(lo, hi)
+			}
+			if top := int64(len(k.bytes)); from < top && k.alloc != 0 {
+				clear(k.own(top)[from:min(to, top)])
+			}
+		}
+		if k.alloc != 0 {
+			kept = append(kept, k)
+		}
+	}
+	clear(c.chunks[len(kept):])
+	c.chunks = kept
+	return nil
+}
+
+// resize sets the size. What lies behind the end is zeros before and after; a
+// guest may have written there through a mapping.
+func (c *content) resize(size int64) error {
+	from := size
+	if size > c.size {
+		from = c.size
+	}
+	if size < c.size || c.shared {
+		if err := c.punch(from, maxFileSize-from); err != nil {
+			return err
+		}
+	}
+	c.size = size
+	return nil
+}
+
+// seek finds the next data, or hole, at or after off < size.
+func (c *content) seek(off int64, data bool) int64 {
+	c.survey()
+	i, _ := c.find(off / chunkSize)
+	for at := off; at < c.size; {
+		var have uint16
+		if i < len(c.chunks) && c.chunks[i].index == at/chunkSize {
+			have = c.chunks[i].data
+			i++
+		} else if data {
+			if i == len(c.chunks) {
+				break
+			}
+			at = c.chunks[i].index * chunkSize
+			continue
+		}
+		for {
+			if have>>(at%chunkSize/blockSize)&1 == 1 == data {
+				return at
+			}
+			at = at/blockSize*blockSize + blockSize
+			if at%chunkSize == 0 {
+				break
+			}
+		}
+	}
+	return c.size
+}
+
+// survey takes note of the pages that guests have written through mappings.
+func (c *content) survey() {
+	if !c.shared || !c.slot.Valid() {
+		return
+	}
+	for at, n := int64(0), 0; at < c.size && n < maxExtents; n++ {
+		from, err := c.slot.SeekData(at, c.size)
+		if err != nil || from >= c.size {
+			return
+		}
+		to, err := c.slot.SeekHole(from, c.size)
+		if err != nil || to <= from {
+			return
+		}
+		c.mark(from, to-from, true)
+		at = to
+	}
+}
+
+// move shifts what lies from start on by delta bytes, both whole pages. What was
+// between the old and new place must be empty.
+func (c *content) move(start, delta int64) error {
+	type page struct {
+		at   int64
+		data bool
+	}
+	var list []page
+	for i := range c.chunks {
+		k := &c.chunks[i]
+		for b := range int64(chunkPages) {
+			at := k.index*chunkSize + b*blockSize
+			if at >= start && k.alloc>>b&1 == 1 {
+				list = append(list, page{at, k.data>>b&1 == 1})
+			}
+		}
+	}
+	if delta > 0 {
+		slices.Reverse(list)
+	}
+	buf := make([]byte, blockSize)
+	for _, p := range list {
+		if p.data {
+			if err := c.read(buf, p.at); err != nil {
+				return err
+			}
+			if err := c.write(buf, p.at+delta); err != nil {
+				return err
+			}
+		} else {
+			c.mark(p.at+delta, blockSize, false)
+		}
+		if err := c.punch(p.at, blockSize); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settle moves the bytes from Go memory into a slot of a.
+func (c *content) settle(a *arena.Arena) error {
+	slot, err := a.Alloc()
+	if err != nil {
+		return err
+	}
+	for i := range c.chunks {
+		k := &c.chunks[i]
+		for at, end := int64(0), int64(len(k.bytes)); at < end; at += blockSize {
+			if k.data>>(at/blockSize)&1 == 0 {
+				continue
+			}
+			if _, err := slot.WriteAt(k.bytes[at:min(at+blockSize, end)], k.index*chunkSize+at); err != nil {
+				_ = slot.Free()
+				return err
+			}
+		}
+	}
+	for i := range c.chunks {
+		c.chunks[i].bytes, c.chunks[i].image = nil, false
+	}
+	runtime.KeepAlive(c.image)
+	c.slot, c.image = slot, nil
+	return nil
+}
+
+// detach turns the slot into a mapping of this process, so that the arena can
+// be closed, or into Go memory if it cannot be mapped.
+func (c *content) detach() error {
+	if !c.slot.Valid() {
+		return nil
+	}
+	c.survey()
+	if len(c.chunks) > 0 {
+		last := &c.chunks[len(c.chunks)-1]
+		if p, err := c.slot.Map((last.index + 1) * chunkSize); err == nil {
+			c.image = &image{p}
+			runtime.AddCleanup(c.image, func(p []byte) { _ = unix.Munmap(p) }, p)
+		}
+	}
+	for i := range c.chunks {
+		k := &c.chunks[i]
+		at := k.index * chunkSize
+		if c.image != nil {
+			k.bytes, k.image = c.image.bytes[at:at+chunkSize:at+chunkSize], true
+			continue
+		}
+		k.bytes = make([]byte, chunkSize)
+		if _, err := c.slot.ReadAt(k.bytes, at); err != nil {
+			return err
+		}
+	}
+	c.slot, c.shared, c.mapped = arena.Slot{}, false, false
+	return nil
+}

@@ -1,0 +1,14 @@
+// Package arena holds the bytes that guests map.
+//
+// A guest cannot be given a descriptor for each file it maps, so it inherits one
+// for all of them: an [Arena], a sparse memfd in which every mappable file owns a
+// slot. Slots lie 2^47 bytes apart, which is the whole address space of a
+// process, so neither a long mapping nor a later mremap(2) reaches a neighbour.
+//
+// There are two kinds. A jail's in-memory files live in an Arena of its own,
+// single-threaded like everything a warden owns. Immutable files of the host are
+// in a [Cache], one for all jails of the process, which guests get read-only.
+//
+// What the gap does not give is the end of a file: beyond the last page a mapping
+// reads zeros where Linux raises SIGBUS.
+package arena
