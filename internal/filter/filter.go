@@ -1,0 +1,245 @@
+// Package filter compiles a policy's calls to a seccomp program. The program is
+// a shortcut of [policy.Policy.Lookup]: it lets pass what Lookup allows, as far
+// as BPF can tell, and stops everything else at the warden, where Lookup decides.
+// It never lets pass what Lookup does not. [Check] holds a program to that.
+package filter
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+
+	seccomp "github.com/elastic/go-seccomp-bpf"
+	"golang.org/x/net/bpf"
+
+	"oubliette/internal/sysno"
+	"oubliette/policy"
+)
+
+// What the kernel shows a filter, struct seccomp_data of <linux/seccomp.h>:
+// nr, arch (32 bits each), instruction_pointer, args[6] (64 bits each).
+const (
+	offsetNr   = 0
+	offsetArch = 4
+	offsetArgs = 16
+	dataSize   = offsetArgs + 6*8
+
+	archX86_64 = 0xc000003e // AUDIT_ARCH_X86_64
+	// Numbers from here are x32's, or negative: programs that try them expect
+	// ENOSYS, and no table of ours reaches so far.
+	firstForeign = 1 << 30
+
+	enosys = 38
+)
+
+// Verdicts of a program.
+const (
+	retKill   = uint32(seccomp.ActionKillProcess)
+	retENOSYS = uint32(seccomp.ActionErrno) | enosys
+	retTrace  = uint32(seccomp.ActionTrace)
+	retAllow  = uint32(seccomp.ActionAllow)
+)
+
+const (
+	maxProgram = 4096 // BPF_MAXINSNS: the kernel takes no longer program
+	maxCall    = 255  // a conditional jump reaches no further
+)
+
+// Compile is the program for p's calls. It fails on a policy that does not
+// validate, or whose conditions on allowed calls make too long a program.
+//
+// Each call's part ends in a verdict on every path, so the number that the
+// accumulator holds between parts is never needed again after an argument was
+// loaded. Calls with conditions come first: the kernel remembers which numbers
+// pass whatever their arguments (since 5.11) and skips the program for them.
+func Compile(p policy.Policy) ([]bpf.RawInstruction, error) {
+	if err := p.Validate(); err != nil {
+		return nil, err
+	}
+	program := []bpf.Instruction{
+		bpf.LoadAbsolute{Off: offsetArch, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: archX86_64, SkipTrue: 1},
+		bpf.RetConstant{Val: retKill},
+		bpf.LoadAbsolute{Off: offsetNr, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: firstForeign, SkipFalse: 1},
+		bpf.RetConstant{Val: retENOSYS},
+	}
+	rules := deciding(p)
+	var always []uint32 // ascending
+	for nr, rs := range rules {
+		if len(rs) == 1 && len(rs[0].When) == 0 && rs[0].Action == policy.Allow {
+			always = append(always, uint32(nr))
+			continue
+		}
+		body, err := call(rs)
+		if err != nil {
+			return nil, fmt.Errorf("filter for %s: %w", sysno.Name(nr), err)
+		}
+		if len(body) > 0 && len(body) <= maxCall {
+			program = append(program, bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(nr), SkipFalse: uint8(len(body))})
+			program = append(program, body...)
+		}
+	}
+	for len(always) > 0 { // runs of numbers
+		n := 1
+		for n < len(always) && always[n] == always[0]+uint32(n) {
+			n++
+		}
+		program = append(program,
+			bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: always[0], SkipFalse: 2},
+			bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: always[n-1], SkipTrue: 1},
+			bpf.RetConstant{Val: retAllow})
+		always = always[n:]
+	}
+	program = append(program, bpf.RetConstant{Val: retTrace})
+	if len(program) > maxProgram {
+		return nil, fmt.Errorf("filter: %d instructions, the kernel takes %d: allow fewer calls with conditions", len(program), maxProgram)
+	}
+	return bpf.Assemble(program)
+}
+
+// Encode is the program as the kernel reads it, an array of struct sock_filter.
+func Encode(program []bpf.RawInstruction) []byte {
+	b := make([]byte, 0, 8*len(program))
+	for _, i := range program {
+		b = binary.LittleEndian.AppendUint16(b, i.Op)
+		b = append(b, i.Jt, i.Jf)
+		b = binary.LittleEndian.AppendUint32(b, i.K)
+	}
+	return b
+}
+
+// deciding are, by call number, the rules that can decide a call: in order, none
+// after the first without conditions.
+func deciding(p policy.Policy) (rules [sysno.Max + 1][]policy.Rule) {
+	for _, r := range p.Calls {
+		for _, name := range r.Calls {
+			nr, _ := sysno.Number(name) // validated
+			if n := len(rules[nr]); n == 0 || len(rules[nr][n-1].When) > 0 {
+				rules[nr] = append(rules[nr], r)
+			}
+		}
+	}
+	return rules
+}
+
+// call is the part for one call, nil if nothing of it can pass.
+func call(rules []policy.Rule) ([]bpf.Instruction, error) {
+	p := seccomp.NewProgram()
+	passes, ended := false, false
+	for _, r := range rules {
+		verdict := seccomp.ActionTrace
+		if r.Action == policy.Allow {
+			verdict = seccomp.ActionAllow
+		}
+		tested, next := false, p.NewLabel()
+		for _, c := range r.When {
+			if !decidable(c) {
+				verdict = seccomp.ActionTrace // the rule may hold or not: ask Lookup
+				continue
+			}
+			tested = true
+			holds := p.NewLabel()
+			test(&p, c, holds, next)
+			p.SetLabel(holds)
+		}
+		p.Ret(verdict)
+		p.SetLabel(next)
+		passes = passes || verdict == seccomp.ActionAllow
+		if ended = !tested; ended {
+			break
+		}
+	}
+	if !passes {
+		return nil, nil
+	}
+	if !ended {
+		p.Ret(seccomp.ActionTrace)
+	}
+	return p.Assemble()
+}
+
+// decidable tells whether the program can compute c. The assembler has no AND,
+// so an order under a mask can be computed only where the mask takes whole words.
+func decidable(c policy.Condition) bool {
+	return c.Op == "==" || c.Op == "!=" || c.Mask == 0 || c.Mask == 1<<64-1 || c.Mask == 1<<32-1 && c.Value <= c.Mask
+}
+
+// test jumps to yes if c holds and to no if not. One of them must come next.
+func test(p *seccomp.Program, c policy.Condition, yes, no seccomp.Label) {
+	switch c.Op {
+	case "==":
+		equal(p, c, yes, no)
+	case "!=":
+		equal(p, c, no, yes)
+	case "<":
+		less(p, c, bpf.JumpLessThan, yes, no)
+	case ">=":
+		less(p, c, bpf.JumpLessThan, no, yes)
+	case "<=":
+		less(p, c, bpf.JumpLessOrEqual, yes, no)
+	case ">":
+		less(p, c, bpf.JumpLessOrEqual, no, yes)
+	}
+}
+
+// equal tests arg & Mask == Value one word after the other: a whole word by
+// comparing; part of one by what must be clear in it at once, and what must be
+// set bit by bit.
+func equal(p *seccomp.Program, c policy.Condition, yes, no seccomp.Label) {
+	mask := c.Mask
+	if mask == 0 {
+		mask = 1<<64 - 1
+	}
+	type check struct {
+		load func(uint32) // before it, if not nil
+		cond bpf.JumpTest
+		val  uint32
+	}
+	var checks []check
+	word := func(load func(uint32), mask, value uint32) {
+		first := len(checks)
+		switch {
+		case mask == 1<<32-1:
+			checks = append(checks, check{nil, bpf.JumpEqual, value})
+		case mask != 0:
+			if clear := mask &^ value; clear != 0 {
+				checks = append(checks, check{nil, bpf.JumpBitsNotSet, clear})
+			}
+			for set := value; set != 0; set &= set - 1 {
+				checks = append(checks, check{nil, bpf.JumpBitsSet, 1 << bits.TrailingZeros32(set)})
+			}
+		}
+		if len(checks) > first {
+			checks[first].load = load
+		}
+	}
+	word(p.LdLo, uint32(mask), uint32(c.Value)) // first, as it differs more often
+	word(p.LdHi, uint32(mask>>32), uint32(c.Value>>32))
+	for i, k := range checks {
+		if k.load != nil {
+			k.load(uint32(c.Arg))
+		}
+		if i == len(checks)-1 {
+			p.JmpIf(k.cond, k.val, yes, no)
+			break
+		}
+		next := p.NewLabel()
+		p.JmpIf(k.cond, k.val, next, no)
+		p.SetLabel(next)
+	}
+}
+
+// less tests arg < Value or arg <= Value, unsigned; cond compares the low words.
+func less(p *seccomp.Program, c policy.Condition, cond bpf.JumpTest, yes, no seccomp.Label) {
+	if c.Mask != 1<<32-1 {
+		high, same, low := uint32(c.Value>>32), p.NewLabel(), p.NewLabel()
+		p.LdHi(uint32(c.Arg))
+		p.JmpIf(bpf.JumpLessThan, high, yes, same)
+		p.SetLabel(same)
+		p.JmpIf(bpf.JumpGreaterThan, high, no, low)
+		p.SetLabel(low)
+	}
+	p.LdLo(uint32(c.Arg))
+	p.JmpIf(cond, uint32(c.Value), yes, no)
+}
