@@ -237,7 +237,7 @@ func (d *Dentry) remember(name string, c *Dentry) {
 	}
 	// The path that name is cut from would live as long as the cache.
 	d.children[strings.Clone(name)] = c
-	if ns := d.mount.ns; ns.cached < maxCached {
+	if ns := d.mount.ns; ns.cached < ns.maxCached {
 		ns.cached++
 	} else {
 		ns.cached = 0

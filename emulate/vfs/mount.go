@@ -23,10 +23,11 @@ type Namespace struct {
 	// caller of Open has checked the permission bits.
 	Devices map[uint64]func(flags int) (fdtable.File, error)
 
-	root   *Dentry
-	mounts []*mount
-	cached int // names remembered since the cache last faded
-	inode  uint64
+	root      *Dentry
+	mounts    []*mount
+	cached    int // names remembered since the cache last faded
+	maxCached int
+	inode     uint64 // last one given to a virtual name
 }
 
 // mount is one file system, or one node of it, in its place.
@@ -56,7 +57,7 @@ type Mounted interface {
 
 // NewNamespace returns a tree with root node root.
 func NewNamespace(root Node) *Namespace {
-	ns := &Namespace{Devices: make(map[uint64]func(int) (fdtable.File, error))}
+	ns := &Namespace{Devices: make(map[uint64]func(int) (fdtable.File, error)), maxCached: maxCached}
 	m, err := ns.newMount(root, nil)
 	if err != nil { // A root that cannot tell what it is: an empty one.
 		m, _ = ns.newMount(&virtualDir{}, nil)
