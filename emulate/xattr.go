@@ -92,8 +92,8 @@ func (c *Call) xattrEntry(dirfd, pathname, flags int) finder {
 		if err != nil {
 			return nil, err
 		}
-		if path == "" && dirfd != unix.AT_FDCWD {
-			return c.opened(0)
+		if path == "" {
+			return c.opened(0) // EBADF for AT_FDCWD
 		}
 		return c.entryAt(dirfd, path, flags)
 	}
