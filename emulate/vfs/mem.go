@@ -141,6 +141,10 @@ func (n *memNode) Attr() (Attr, error) {
 	case a.IsSymlink():
 		a.Size = int64(len(n.target))
 	case n.data != nil:
+		if n.data.shared {
+			n.data.survey()
+			n.account()
+		}
 		a.Size, a.Blocks = n.data.size, n.data.pages*(blockSize/512)
 	}
 	return a, nil

@@ -83,13 +83,16 @@ func (c *content) need(index int64) *chunk {
 	return &c.chunks[i]
 }
 
-// take puts the pages of mask m in use.
+// take puts the pages of mask m in use. One that fallocate(2) gets twice counts
+// as data (mm/shmem.c:shmem_get_folio_gfp).
 func (c *content) take(k *chunk, m uint16, written bool) {
 	c.pages += int64(bits.OnesCount16(m &^ k.alloc))
-	k.alloc |= m
 	if written {
 		k.data |= m
+	} else {
+		k.data |= m & k.alloc
 	}
+	k.alloc |= m
 }
 
 // missing counts the pages of [off, off+n) that are not in use, and stops where
@@ -220,17 +223,17 @@ func (c *content) punch(off, n int64) error {
 // resize sets the size. What lies behind the end is zeros before and after; a
 // guest may have written there through a mapping.
 func (c *content) resize(size int64) error {
-	from := size
-	if size > c.size {
-		from = c.size
+	var err error
+	switch {
+	case size <= c.size:
+		err = c.punch(size, maxFileSize-size)
+	case c.shared: // Only the bytes: pages may have been allocated there.
+		err = c.slot.Punch(c.size, maxFileSize-c.size)
 	}
-	if size < c.size || c.shared {
-		if err := c.punch(from, maxFileSize-from); err != nil {
-			return err
-		}
+	if err == nil {
+		c.size = size
 	}
-	c.size = size
-	return nil
+	return err
 }
 
 // seek finds the next data, or hole, at or after off < size.
@@ -251,7 +254,7 @@ func (c *content) seek(off int64, data bool) int64 {
 		}
 		for {
 			if have>>(at%chunkSize/blockSize)&1 == 1 == data {
-				return at
+				return min(at, c.size)
 			}
 			at = at/blockSize*blockSize + blockSize
 			if at%chunkSize == 0 {

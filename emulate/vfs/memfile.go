@@ -184,24 +184,13 @@ func (f *memFile) Allocate(mode uint32, off, n int64) error {
 	c.survey()
 	err := f.allocate(mode&^keep, off, n)
 	if err == nil && grows && mode&(unix.FALLOC_FL_COLLAPSE_RANGE|unix.FALLOC_FL_INSERT_RANGE) == 0 {
-		err = c.extend(end)
+		err = c.resize(end)
 	}
 	f.account()
 	if err == nil {
 		f.modified()
 	}
 	return err
-}
-
-// extend grows the file over pages that fallocate(2) has just put behind its end.
-func (c *content) extend(size int64) error {
-	if c.shared {
-		if err := c.slot.Punch(c.size, maxFileSize-c.size); err != nil {
-			return err
-		}
-	}
-	c.size = size
-	return nil
 }
 
 func (f *memFile) allocate(mode uint32, off, n int64) error {
