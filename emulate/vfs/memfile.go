@@ -70,10 +70,13 @@ func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
 		return 0, unix.EFBIG
 	}
 	p = p[:min(int64(len(p)), maxFileSize-off)]
-	if end := off + int64(len(p)); end > c.size {
-		if f.seals&unix.F_SEAL_GROW != 0 {
+	if f.seals&unix.F_SEAL_GROW != 0 && off+int64(len(p)) > c.size {
+		// Page by page, as the kernel writes: those that end in the file.
+		whole := c.size/blockSize*blockSize - off
+		if whole <= 0 {
 			return 0, unix.EPERM
 		}
+		p = p[:whole]
 	}
 	fit, err := f.reserve(off, int64(len(p)))
 	if fit == 0 {
@@ -178,7 +181,7 @@ func (f *memFile) Allocate(mode uint32, off, n int64) error {
 	if end < 0 || end > maxFileSize {
 		return unix.EFBIG
 	}
-	if mode&^keep != 0 && f.seals&(unix.F_SEAL_WRITE|unix.F_SEAL_FUTURE_WRITE) != 0 || grows && f.seals&unix.F_SEAL_GROW != 0 {
+	if mode&^keep != 0 && f.seals&(unix.F_SEAL_WRITE|unix.F_SEAL_FUTURE_WRITE) != 0 || end > c.size && f.seals&unix.F_SEAL_GROW != 0 {
 		return unix.EPERM
 	}
 	c.survey()
