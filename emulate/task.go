@@ -67,10 +67,10 @@ type Process struct {
 	exited                fdtable.Queue // woken when a child changes state
 	status                unix.WaitStatus
 	state                 processState
-	exitSig               int    // signal to the parent at exit, 0 none
-	uid                   uint32 // real uid, for the parent's siginfo
-	execed                bool   // since its fork (setpgid)
-	selfUsage, childUsage Usage  // of the ended process; of its reaped children
+	exitSig               int           // signal to the parent at exit, 0 none
+	uid                   uint32        // real uid, for the parent's siginfo
+	execed                bool          // since its fork (setpgid)
+	selfUsage, childUsage Usage         // of the ended process; of its reaped children
 	signalled             fdtable.Queue // woken when a signal was sent to it
 	timers                processTimers
 	atExit                []func()
