@@ -23,6 +23,9 @@ type ipcState struct {
 	watched       map[*fdtable.Description]map[*epollItem]struct{}
 	watches       int    // epoll items in all
 	wakes, checks uint64 // counts events and loop checks, see epoll
+
+	shm, sem, msg  ipcTable
+	sems, msgBytes int // semaphores and message bytes in all
 }
 
 // anonDev is the device number of what has no place in the tree.
