@@ -36,6 +36,7 @@ type epoll struct {
 	first, last *epollItem              // the ready list
 	ready       int
 	queue       fdtable.Queue
+	sleepers    int    // tasks in epoll_wait
 	woken       uint64 // the wake-up that was passed on last
 	checked     uint64 // the loop check that came by last, and what it found
 	depth       int
@@ -135,7 +136,10 @@ func (ep *epoll) insert(k epollKey, events fdtable.Events, data uint64) error {
 	ep.items[k] = i
 	ep.ipc.watches++
 	ep.ipc.watch(i)
-	i.waiter = fdtable.Waiter{Woken: i.notice, Exclusive: events&unix.EPOLLEXCLUSIVE != 0}
+	i.waiter.Woken = i.notice
+	if events&unix.EPOLLEXCLUSIVE != 0 {
+		i.waiter.Exclusive = func() bool { return ep.sleepers > 0 }
+	}
 	if i.queue != nil {
 		i.queue.Add(&i.waiter)
 	}
@@ -379,7 +383,10 @@ func (c *Call) doEpollWait(epfd int, events uint64, maxevents int, s sleep, mask
 			if stop != nil {
 				return 0, stop
 			}
-			switch stop = c.Wait(s.deadline, &ep.queue); stop {
+			ep.sleepers++
+			stop = c.Wait(s.deadline, &ep.queue)
+			ep.sleepers--
+			switch stop {
 			case unix.ETIMEDOUT:
 				s.zero = true
 			case ErrInterrupted:

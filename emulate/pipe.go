@@ -183,10 +183,10 @@ func (p *pipe) writeFrom(b []byte, packet bool) (int, error) {
 		p.bufs = append(p.bufs, pipeBuffer{data: append(p.page(), b[n:n+k]...), packet: packet, merge: !packet})
 		n += k
 	}
+	p.wakeReaders() // even for nothing: an edge for epoll, as on Linux
 	if n == 0 {
 		return 0, unix.EAGAIN
 	}
-	p.wakeReaders()
 	return n, nil
 }
 

@@ -33,9 +33,10 @@ type Queue struct {
 // hint: look again.
 type Waiter struct {
 	Woken func()
-	// Exclusive: Wake tells only one waiter of this kind (EPOLLEXCLUSIVE,
-	// accept).
-	Exclusive bool
+	// Exclusive is asked after Woken whether the wake-up found its taker; then
+	// no other waiter that has an Exclusive is told (EPOLLEXCLUSIVE). Nil: this
+	// one takes nothing from others.
+	Exclusive func() bool
 	// Events that concern this waiter; 0 is all.
 	Events Events
 
@@ -75,7 +76,8 @@ func (q *Queue) Remove(w *Waiter) {
 	w.queue, w.prev, w.next = nil, nil, nil
 }
 
-// Wake tells every waiter, oldest first, but only one exclusive one.
+// Wake tells every waiter, oldest first, but exclusive ones only until one takes
+// it.
 func (q *Queue) Wake() { q.WakeFor(^Events(0)) }
 
 // WakeFor is Wake for those whom one of the events concerns, so that an
@@ -87,18 +89,18 @@ func (q *Queue) WakeFor(ev Events) {
 	}
 	var few [8]*Waiter
 	told := few[:0]
-	exclusive := false
 	for w := q.first; w != nil; w = w.next {
-		if w.Events != 0 && w.Events&ev == 0 || w.Exclusive && exclusive {
+		if w.Events == 0 || w.Events&ev != 0 {
+			told = append(told, w)
+		}
+	}
+	taken := false
+	for _, w := range told {
+		if w.queue != q || taken && w.Exclusive != nil {
 			continue
 		}
-		exclusive = exclusive || w.Exclusive
-		told = append(told, w)
-	}
-	for _, w := range told {
-		if w.queue == q {
-			w.Woken()
-		}
+		w.Woken()
+		taken = taken || w.Exclusive != nil && w.Exclusive()
 	}
 }
 

@@ -24,7 +24,9 @@ func TestQueue(t *testing.T) {
 		got = ""
 	}
 	a, b, c, d := waiter("a"), waiter("b"), waiter("c"), waiter("d")
-	b.Exclusive, c.Exclusive = true, true
+	taken := true
+	b.Exclusive = func() bool { return taken }
+	c.Exclusive = b.Exclusive
 	d.Events = fdtable.Out
 	for _, w := range []*fdtable.Waiter{a, b, c, d} {
 		q.Add(w)
@@ -33,6 +35,9 @@ func TestQueue(t *testing.T) {
 	check("one exclusive waiter", "abd")
 	q.WakeFor(fdtable.In)
 	check("events", "ab")
+	taken = false
+	q.Wake()
+	check("no exclusive waiter takes it", "abcd")
 	q.Remove(b)
 	q.Remove(b)
 	q.Add(a) // moves to the end
