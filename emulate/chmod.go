@@ -77,10 +77,14 @@ func (c *Call) chmodEntry(e *vfs.Dentry, mode uint32) error {
 	return c.setAttr(e, s, a, vfs.Change{Mode: new(mode & 0o7777)})
 }
 
-// settable is what notify_change is to change, and how it is now. EROFS.
+// settable is what notify_change is to change, and how it is now. EROFS,
+// EOPNOTSUPP (fs/anon_inodes.c:anon_inode_setattr).
 func settable(e *vfs.Dentry) (vfs.AttrSetter, vfs.Attr, error) {
 	s, ok := e.Node.(vfs.AttrSetter)
 	if !ok {
+		if _, anon := e.Node.(anonInode); anon {
+			return nil, vfs.Attr{}, unix.EOPNOTSUPP
+		}
 		return nil, vfs.Attr{}, unix.EROFS
 	}
 	a, err := e.Attr()

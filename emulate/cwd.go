@@ -12,9 +12,15 @@ func chdir(c *Call) (uint64, error) {
 	pathname := 0
 	e, err := c.directory(pathname)
 	if err == nil {
-		c.Task.FS.Cwd = e
+		c.enter(e)
 	}
 	return 0, err
+}
+
+func (c *Call) enter(e *vfs.Dentry) {
+	old := c.Task.FS.Cwd
+	c.Task.FS.Cwd = e
+	c.Sys.notifyLeft(old)
 }
 
 func fchdir(c *Call) (uint64, error) {
@@ -26,7 +32,7 @@ func fchdir(c *Call) (uint64, error) {
 	if err := c.mayEnter(e); err != nil {
 		return 0, err
 	}
-	c.Task.FS.Cwd = e
+	c.enter(e)
 	return 0, nil
 }
 

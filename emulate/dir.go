@@ -19,7 +19,7 @@ func getdents64(c *Call) (uint64, error) { return c.dirents(abi.AppendDirent64) 
 
 // dirents is fs/readdir.c:getdents64. EINVAL: not even one entry fits.
 func (c *Call) dirents(put func([]byte, abi.Dirent, int) ([]byte, bool)) (uint64, error) {
-	dirp, count := c.Addr(1), int(min(c.Uint(2), maxDirents))
+	dirp, count := c.Addr(1), min(c.Int(2), maxDirents)
 	d, err := c.File(0)
 	if err != nil {
 		return 0, err

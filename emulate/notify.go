@@ -26,26 +26,29 @@ type watches struct {
 // notify tells of a change of e: to those who watch the directory that holds it,
 // by name, and to those who watch e itself (fs/notify/fsnotify.c:fsnotify_dentry).
 func (s *System) notify(e *vfs.Dentry, mask uint32) {
-	if len(s.watches.by) == 0 {
-		return
+	if len(s.watches.by) > 0 {
+		s.emitBoth(e, mask, false)
 	}
+}
+
+func (s *System) emitBoth(e *vfs.Dentry, mask uint32, excl bool) {
 	if e.IsDir() {
 		mask |= unix.IN_ISDIR
 	}
 	if dir := e.Dir(); dir != nil {
-		s.emit(dir.Node, event{mask: mask, name: e.Name()}, e.Unlinked())
+		s.emit(dir.Node, event{mask: mask, name: e.Name()}, excl)
 	}
-	s.emit(e.Node, event{mask: mask}, e.Unlinked())
+	s.emit(e.Node, event{mask: mask}, false)
 }
 
-// notifyFile is notify for what happens through an open file: IN_OPEN,
-// IN_ACCESS, IN_MODIFY.
+// notifyFile is notify for what happens through an open file (IN_OPEN,
+// IN_ACCESS, IN_MODIFY), which IN_EXCL_UNLINK is about.
 func (s *System) notifyFile(d *fdtable.Description, mask uint32) {
 	if len(s.watches.by) == 0 || d.Flags&unix.O_PATH != 0 {
 		return
 	}
 	if e, ok := d.Entry.(*vfs.Dentry); ok && e != nil {
-		s.notify(e, mask)
+		s.emitBoth(e, mask, e.Unlinked())
 	}
 }
 
@@ -61,7 +64,13 @@ func (s *System) notifyClose(d *fdtable.Description) {
 		mask = unix.IN_CLOSE_WRITE
 	}
 	s.notifyFile(d, mask)
-	if e.Unlinked() {
+	s.notifyLeft(e)
+}
+
+// notifyLeft: e, a working directory or what a descriptor was for, is not held
+// any more. If it was removed before, that may have been its end.
+func (s *System) notifyLeft(e *vfs.Dentry) {
+	if len(s.watches.by) > 0 && e.Unlinked() {
 		s.notifyGone(e)
 	}
 }
@@ -136,11 +145,19 @@ func (s *System) notifyMove(from, to vfs.Found, exchange bool) {
 	if len(s.watches.by) == 0 || to.Dentry != nil && to.Dentry.Node == from.Dentry.Node {
 		return
 	}
+	over := !exchange && to.Dentry != nil
 	s.move(from, to, from.Dentry)
-	if !exchange && to.Dentry != nil {
-		s.notifyUnlink(to.Dentry)
+	if over {
+		mask := uint32(unix.IN_ATTRIB)
+		if to.Dentry.IsDir() {
+			mask |= unix.IN_ISDIR
+		}
+		s.emit(to.Dentry.Node, event{mask: mask}, false)
 	}
 	s.emit(from.Dentry.Node, event{mask: unix.IN_MOVE_SELF}, false)
+	if over {
+		s.notifyGone(to.Dentry)
+	}
 	if exchange {
 		s.move(to, from, to.Dentry)
 		s.emit(to.Dentry.Node, event{mask: unix.IN_MOVE_SELF}, false)
@@ -157,10 +174,11 @@ func (s *System) move(from, to vfs.Found, e *vfs.Dentry) {
 	s.notifyName(to.Dir, to.Name, mask|unix.IN_MOVED_TO, s.watches.cookie)
 }
 
-// emit queues ev for every watch of n that asks for it.
-func (s *System) emit(n vfs.Node, ev event, unlinked bool) {
+// emit queues ev for every watch of n that asks for it, but not for those with
+// IN_EXCL_UNLINK if excl.
+func (s *System) emit(n vfs.Node, ev event, excl bool) {
 	for _, w := range s.watches.by[n] { // unhook leaves this slice as it is.
-		if w.mask&ev.mask&unix.IN_ALL_EVENTS == 0 || unlinked && ev.name != "" && w.mask&unix.IN_EXCL_UNLINK != 0 {
+		if w.mask&ev.mask&unix.IN_ALL_EVENTS == 0 || excl && w.mask&unix.IN_EXCL_UNLINK != 0 {
 			continue
 		}
 		ev.wd = w.wd

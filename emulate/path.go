@@ -120,6 +120,3 @@ type anonInode struct{}
 func (anonInode) Attr() (vfs.Attr, error) {
 	return vfs.Attr{Dev: anonDev + 1, Ino: 1, Mode: 0o600, Nlink: 1, BlockSize: 4096}, nil
 }
-
-// SetAttr: fchmod and fchown do not work on it (fs/anon_inodes.c:anon_inode_setattr).
-func (anonInode) SetAttr(vfs.Change) error { return unix.EOPNOTSUPP }

@@ -120,9 +120,6 @@ func (c *Call) setxattrTo(name int, value, size uint64, how int, find finder) er
 	if err != nil {
 		return err
 	}
-	if _, _, err := settable(e); err != nil {
-		return err
-	}
 	x, err := c.xattrOf(e, key, vfs.MayWrite)
 	if err != nil {
 		return err
@@ -140,6 +137,9 @@ func (c *Call) xattrOf(e *vfs.Dentry, name string, mask uint32) (vfs.Xattrer, er
 	a, err := e.Attr()
 	if err != nil {
 		return nil, err
+	}
+	if _, ok := e.Node.(vfs.AttrSetter); !ok && mask&vfs.MayWrite != 0 && (a.IsRegular() || a.IsDir() || a.IsSymlink()) {
+		return nil, unix.EROFS
 	}
 	if err := c.mayXattr(a, name, mask); err != nil {
 		return nil, err
@@ -293,9 +293,6 @@ func (c *Call) removexattrFrom(name int, find finder) error {
 	}
 	e, err := find()
 	if err != nil {
-		return err
-	}
-	if _, _, err := settable(e); err != nil {
 		return err
 	}
 	x, err := c.xattrOf(e, key, vfs.MayWrite)
