@@ -336,3 +336,12 @@ func FuzzParse(f *testing.F) {
 		_ = p.String()
 	})
 }
+
+func BenchmarkValidate(b *testing.B) {
+	p := policy.Tool()
+	for b.Loop() {
+		if err := p.Validate(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -3,9 +3,7 @@ package policy
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"path"
-	"slices"
 	"strings"
 
 	"oubliette/internal/sysno"
@@ -63,18 +61,7 @@ func (p Policy) Validate() error {
 	default:
 		ps.add("default", "%q is not emulate, deny or kill", p.Default)
 	}
-	for i, m := range p.Mounts {
-		where := fmt.Sprintf("mounts[%d]", i)
-		ps.mount(where, m)
-		for j, o := range p.Mounts[:i] {
-			switch {
-			case o.Guest == m.Guest && o.Kind != KindProgram && m.Kind != KindProgram:
-				ps.add(where+".guest", "mounts[%d] is at %s too: remove one", j, m.Guest)
-			case o.Guest != m.Guest && m.Kind != KindProgram && strings.HasPrefix(o.Guest, strings.TrimSuffix(m.Guest, "/")+"/"):
-				ps.add(where+".guest", "%s would hide mounts[%d] at %s: put the outer mount first", m.Guest, j, o.Guest)
-			}
-		}
-	}
+	ps.mounts(p.Mounts)
 	ps.limits(p.Limits)
 	if len(p.Identity.Hostname) > 64 { // HOST_NAME_MAX
 		ps.add("identity.hostname", "%d bytes, at most 64", len(p.Identity.Hostname))
@@ -129,6 +116,29 @@ func (ps *problems) condition(where string, c Condition) {
 	}
 }
 
+// mounts checks each mount and their order: at holds where the ones before are,
+// inside what directories lie that have one below them.
+func (ps *problems) mounts(mounts []Mount) {
+	at, inside := map[string]int{}, map[string]int{}
+	for i, m := range mounts {
+		where := fmt.Sprintf("mounts[%d]", i)
+		ps.mount(where, m)
+		if m.Kind == KindProgram { // joins what is there
+			continue
+		}
+		if j, ok := at[m.Guest]; ok {
+			ps.add(where+".guest", "mounts[%d] is at %s too: remove one", j, m.Guest)
+		} else if j, ok := inside[m.Guest]; ok {
+			ps.add(where+".guest", "%s would hide mounts[%d] at %s: put the outer mount first", m.Guest, j, mounts[j].Guest)
+		}
+		at[m.Guest] = i
+		for dir := m.Guest; len(dir) > 1; {
+			dir = path.Dir(dir)
+			inside[dir] = i
+		}
+	}
+}
+
 // mountFields says which fields the mounts of each kind may have beside Guest.
 var mountFields = map[string]string{
 	KindHost:    "host write overlay frozen optional bytes inodes",
@@ -146,13 +156,15 @@ func (ps *problems) mount(where string, m Mount) {
 		ps.add(where+".kind", "%q is not host, memory, text, dev, proc or program", m.Kind)
 		return
 	}
-	set := map[string]bool{
-		"host": m.Host != "", "text": m.Text != "", "write": m.Write, "overlay": m.Overlay, "frozen": m.Frozen,
-		"optional": m.Optional, "bytes": m.Bytes != 0, "inodes": m.Inodes != 0, "mode": m.Mode != 0,
-	}
-	for _, name := range slices.Sorted(maps.Keys(set)) {
-		if set[name] && !slices.Contains(strings.Fields(fields), name) {
-			ps.add(where+"."+name, "means nothing to a %s mount: remove it", m.Kind)
+	for _, f := range []struct {
+		name string
+		set  bool
+	}{
+		{"host", m.Host != ""}, {"text", m.Text != ""}, {"write", m.Write}, {"overlay", m.Overlay}, {"frozen", m.Frozen},
+		{"optional", m.Optional}, {"bytes", m.Bytes != 0}, {"inodes", m.Inodes != 0}, {"mode", m.Mode != 0},
+	} {
+		if f.set && !strings.Contains(fields, f.name) {
+			ps.add(where+"."+f.name, "means nothing to a %s mount: remove it", m.Kind)
 		}
 	}
 	switch {

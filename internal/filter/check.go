@@ -108,6 +108,9 @@ func edges(rules []policy.Rule) func(yield func([6]uint64) bool) {
 	values := [6][]uint64{{0}, {0}, {0}, {0}, {0}, {0}}
 	for _, r := range rules {
 		for _, c := range r.When {
+			if c.Arg < 0 || c.Arg > 5 {
+				continue
+			}
 			v, m := c.Value, c.Mask
 			values[c.Arg] = append(values[c.Arg], v, v-1, v+1, v|^m, v^1<<32, v^1<<63, v^m, v&^1|1<<32, v^(m&-m), 1<<64-1)
 			for bit := v; bit != 0; bit &= bit - 1 {

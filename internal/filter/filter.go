@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/bits"
+	"slices"
 
 	seccomp "github.com/elastic/go-seccomp-bpf"
 	"golang.org/x/net/bpf"
@@ -45,17 +46,15 @@ const (
 	maxCall    = 255  // a conditional jump reaches no further
 )
 
-// Compile is the program for p's calls. It fails on a policy that does not
-// validate, or whose conditions on allowed calls make too long a program.
+// Compile is the program for p's calls. It fails if the conditions on allowed
+// calls make too long a program. Of a policy that does not validate nothing
+// passes that Lookup would not let pass.
 //
 // Each call's part ends in a verdict on every path, so the number that the
 // accumulator holds between parts is never needed again after an argument was
 // loaded. Calls with conditions come first: the kernel remembers which numbers
 // pass whatever their arguments (since 5.11) and skips the program for them.
 func Compile(p policy.Policy) ([]bpf.RawInstruction, error) {
-	if err := p.Validate(); err != nil {
-		return nil, err
-	}
 	program := []bpf.Instruction{
 		bpf.LoadAbsolute{Off: offsetArch, Size: 4},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: archX86_64, SkipTrue: 1},
@@ -114,8 +113,8 @@ func Encode(program []bpf.RawInstruction) []byte {
 func deciding(p policy.Policy) (rules [sysno.Max + 1][]policy.Rule) {
 	for _, r := range p.Calls {
 		for _, name := range r.Calls {
-			nr, _ := sysno.Number(name) // validated
-			if n := len(rules[nr]); n == 0 || len(rules[nr][n-1].When) > 0 {
+			nr, ok := sysno.Number(name)
+			if n := len(rules[nr]); ok && (n == 0 || len(rules[nr][n-1].When) > 0) {
 				rules[nr] = append(rules[nr], r)
 			}
 		}
@@ -125,6 +124,9 @@ func deciding(p policy.Policy) (rules [sysno.Max + 1][]policy.Rule) {
 
 // call is the part for one call, nil if nothing of it can pass.
 func call(rules []policy.Rule) ([]bpf.Instruction, error) {
+	if !slices.ContainsFunc(rules, func(r policy.Rule) bool { return r.Action == policy.Allow }) {
+		return nil, nil
+	}
 	p := seccomp.NewProgram()
 	passes, ended := false, false
 	for _, r := range rules {
@@ -162,7 +164,16 @@ func call(rules []policy.Rule) ([]bpf.Instruction, error) {
 // decidable tells whether the program can compute c. The assembler has no AND,
 // so an order under a mask can be computed only where the mask takes whole words.
 func decidable(c policy.Condition) bool {
-	return c.Op == "==" || c.Op == "!=" || c.Mask == 0 || c.Mask == 1<<64-1 || c.Mask == 1<<32-1 && c.Value <= c.Mask
+	if c.Arg < 0 || c.Arg > 5 {
+		return false
+	}
+	switch c.Op {
+	case "==", "!=":
+		return c.Mask == 0 || c.Value&^c.Mask == 0
+	case "<", "<=", ">", ">=":
+		return c.Mask == 0 || c.Mask == 1<<64-1 || c.Mask == 1<<32-1 && c.Value <= c.Mask
+	}
+	return false
 }
 
 // test jumps to yes if c holds and to no if not. One of them must come next.
