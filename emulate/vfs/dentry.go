@@ -190,14 +190,16 @@ func (d *Dentry) child(name string) (*Dentry, error) {
 		return nil, unix.ENOENT
 	}
 	n, err := d.dir.Lookup(name)
-	if err != nil {
+	if err == unix.ENOENT {
 		if c != nil {
 			d.forget(name)
 			c.gone = true
 		}
-		if err == unix.ENOENT && !d.ask {
+		if !d.ask {
 			d.remember(name, absent)
 		}
+	}
+	if err != nil {
 		return nil, err
 	}
 	if c != nil {
@@ -248,17 +250,6 @@ func (d *Dentry) remember(name string, c *Dentry) {
 func (d *Dentry) forget(name string) {
 	delete(d.children, name)
 	delete(d.faded, name)
-}
-
-// held is the cached entry of a name, or nil.
-func (d *Dentry) held(name string) *Dentry {
-	if c := d.children[name]; c != nil && c != absent {
-		return c
-	}
-	if w, ok := d.faded[name]; ok {
-		return w.Value()
-	}
-	return nil
 }
 
 // fadeNames makes every cached name below d a weak one: what is not held by a

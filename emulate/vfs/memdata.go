@@ -3,6 +3,7 @@
 package vfs
 
 import (
+	"iter"
 	"math/bits"
 	"runtime"
 	"slices"
@@ -20,6 +21,9 @@ const (
 	chunkPages = chunkSize / blockSize
 	// maxFileSize is s_maxbytes: a slot of the arena.
 	maxFileSize = arena.Stride - blockSize
+	// maxMove is how many pages fallocate's COLLAPSE_RANGE and INSERT_RANGE
+	// shift, which takes the warden's time: 64 MiB.
+	maxMove = 64 << 20 / blockSize
 	// maxExtents is how many extents of a mapped file are looked for at a time.
 	maxExtents = 4096
 )
@@ -55,13 +59,20 @@ func span(from, to int64) uint16 {
 	return uint16(1<<hi-1) &^ uint16(1<<lo-1)
 }
 
+// part is bytes [from, to) of a chunk.
+type part struct{ index, from, to int64 }
+
 // parts cuts [off, off+n) at chunk borders.
-func parts(off, n int64, visit func(index, from, to int64)) {
-	for n > 0 {
-		from := off % chunkSize
-		to := min(from+n, chunkSize)
-		visit(off/chunkSize, from, to)
-		off, n = off+to-from, n-(to-from)
+func parts(off, n int64) iter.Seq[part] {
+	return func(yield func(part) bool) {
+		for n > 0 {
+			from := off % chunkSize
+			to := min(from+n, chunkSize)
+			if !yield(part{off / chunkSize, from, to}) {
+				return
+			}
+			off, n = off+to-from, n-(to-from)
+		}
 	}
 }
 
@@ -98,33 +109,31 @@ func (c *content) take(k *chunk, m uint16, written bool) {
 // missing counts the pages of [off, off+n) that are not in use, and stops where
 // there are more than limit: fit is how many bytes can be had.
 func (c *content) missing(off, n, limit int64) (pages, fit int64) {
-	full := false
-	parts(off, n, func(index, from, to int64) {
-		var have uint16
-		if i, ok := c.find(index); ok {
-			have = c.chunks[i].alloc
+	for p := range parts(off, n) {
+		need := span(p.from, p.to)
+		if i, ok := c.find(p.index); ok {
+			need &^= c.chunks[i].alloc
 		}
-		for at := from; at < to && !full; {
-			end := min(at/blockSize*blockSize+blockSize, to)
-			if have&span(at, end) == 0 {
-				if pages == limit {
-					full = true
-					break
-				}
-				pages++
-			}
-			fit, at = fit+end-at, end
+		left := limit - pages
+		if k := int64(bits.OnesCount16(need)); k <= left {
+			pages, fit = pages+k, fit+p.to-p.from
+			continue
 		}
-	})
+		for ; left > 0; left-- {
+			need &= need - 1 // this one can be had
+		}
+		first := int64(bits.TrailingZeros16(need)) * blockSize
+		return limit, fit + max(first-p.from, 0)
+	}
 	return pages, fit
 }
 
 // mark puts the pages of [off, off+n) in use; written is false for what only
 // fallocate(2) asked for.
 func (c *content) mark(off, n int64, written bool) {
-	parts(off, n, func(index, from, to int64) {
-		c.take(c.need(index), span(from, to), written)
-	})
+	for p := range parts(off, n) {
+		c.take(c.need(p.index), span(p.from, p.to), written)
+	}
 }
 
 // own makes the chunk's bytes writable and at least n long.
@@ -156,11 +165,11 @@ func (c *content) write(p []byte, off int64) error {
 		c.mark(off, int64(len(p)), true)
 		return nil
 	}
-	parts(off, int64(len(p)), func(index, from, to int64) {
-		k := c.need(index)
-		c.take(k, span(from, to), true)
-		p = p[copy(k.own(to)[from:to], p):]
-	})
+	for at := range parts(off, int64(len(p))) {
+		k := c.need(at.index)
+		c.take(k, span(at.from, at.to), true)
+		p = p[copy(k.own(at.to)[at.from:at.to], p):]
+	}
 	return nil
 }
 
@@ -170,16 +179,16 @@ func (c *content) read(p []byte, off int64) error {
 		_, err := c.slot.ReadAt(p, off)
 		return err
 	}
-	parts(off, int64(len(p)), func(index, from, to int64) {
-		n := 0
-		if i, ok := c.find(index); ok {
-			if b := c.chunks[i].bytes; from < int64(len(b)) {
-				n = copy(p[:to-from], b[from:])
+	for at := range parts(off, int64(len(p))) {
+		n, size := 0, at.to-at.from
+		if i, ok := c.find(at.index); ok {
+			if b := c.chunks[i].bytes; at.from < int64(len(b)) {
+				n = copy(p[:size], b[at.from:])
 			}
 		}
-		clear(p[n : to-from])
-		p = p[to-from:]
-	})
+		clear(p[n:size])
+		p = p[size:]
+	}
 	runtime.KeepAlive(c.image)
 	return nil
 }

@@ -157,7 +157,8 @@ func (f *memFile) SeekHole(off int64, whence int) (int64, error) {
 	return at, nil
 }
 
-// Allocate is fallocate(2) as ext4 has it.
+// Allocate is fallocate(2) as ext4 has it, but that a file of more than maxMove
+// pages cannot have ranges taken out or put in.
 func (f *memFile) Allocate(mode uint32, off, n int64) error {
 	const keep = unix.FALLOC_FL_KEEP_SIZE
 	c, end := f.data, off+n
@@ -203,8 +204,11 @@ func (f *memFile) allocate(mode uint32, off, n int64) error {
 	case unix.FALLOC_FL_PUNCH_HOLE:
 		return c.punch(off, n)
 	case unix.FALLOC_FL_COLLAPSE_RANGE:
-		if !aligned || off+n >= c.size {
+		switch {
+		case !aligned || off+n >= c.size:
 			return unix.EINVAL
+		case c.pages > maxMove:
+			return unix.EOPNOTSUPP
 		}
 		if err := c.punch(off, n); err != nil {
 			return err
@@ -219,6 +223,8 @@ func (f *memFile) allocate(mode uint32, off, n int64) error {
 			return unix.EINVAL
 		case c.size > maxFileSize-n:
 			return unix.EFBIG
+		case c.pages > maxMove:
+			return unix.EOPNOTSUPP
 		}
 		size := c.size + n
 		if err := c.resize(size); err != nil {

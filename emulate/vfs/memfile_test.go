@@ -90,7 +90,7 @@ func bytesOf(t *testing.T, r io.ReaderAt, size int64) []byte {
 // memfd, which knows holes page by page but not all of fallocate, or one in the
 // temporary directory.
 func TestMemFile(t *testing.T) {
-	for seed := range uint64(48) {
+	for seed := range uint64(24) {
 		onDisk, withArena := seed%2 == 0, seed%4 < 2
 		t.Run(fmt.Sprintf("%d,disk=%v,arena=%v", seed, onDisk, withArena), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 2))
@@ -298,5 +298,43 @@ func TestInodeQuota(t *testing.T) {
 	}
 	if _, err := root.Symlink(vfs.Cred{}, "c", "b"); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestExtremes gives calls the largest numbers there are.
+func TestExtremes(t *testing.T) {
+	m := vfs.NewMem(vfs.MemOptions{Bytes: 1 << 20})
+	useArena(t, m)
+	f, _ := newFile(t, m)
+	const far = 1<<47 - 4096
+	numbers := []int64{-1 << 63, -1, 0, 1, 4096, far - 4096, far, far + 4096, 1 << 47, 1<<63 - 4096, 1<<63 - 1}
+	for _, a := range numbers {
+		_, _ = f.WriteAt([]byte("x"), a)
+		_, _ = f.ReadAt(make([]byte, 1), a)
+		_, _ = f.SeekHole(a, unix.SEEK_DATA)
+		_, _ = f.SeekHole(a, unix.SEEK_HOLE)
+		for _, b := range numbers {
+			for _, mode := range []uint32{0, 1, 3, 0x08, 0x10, 0x11, 0x20, 1 << 31} {
+				if err := f.Allocate(mode, a, b); err == nil && b > 1<<20 && mode <= 1 {
+					t.Errorf("fallocate %d, %d, %d", mode, a, b)
+				}
+			}
+			_, _ = f.Map(a, b, false)
+		}
+		_ = f.Truncate(a)
+	}
+	for _, size := range []int64{0, far} {
+		if err := f.Truncate(size); err != nil {
+			t.Error(err)
+		}
+	}
+	if n, err := f.WriteAt([]byte("xy"), far-1); n != 1 || err != nil {
+		t.Error(n, err)
+	}
+	if _, err := f.WriteAt([]byte("x"), far); err != unix.EFBIG {
+		t.Error(err)
+	}
+	if at, err := f.SeekHole(0, unix.SEEK_DATA); at != far-4096 || err != nil {
+		t.Error(at, err)
 	}
 }

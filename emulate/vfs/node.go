@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"oubliette/fdtable"
+	"oubliette/internal/arena"
 )
 
 // Attr is what statx(2) tells of an inode.
@@ -107,7 +108,8 @@ type (
 	}
 	// Volatile is a Directory whose names change behind the namespace's back
 	// (/proc, a live host directory, a tree that Go code writes to): every walk
-	// asks Lookup again. Missing, or false: an answer is remembered.
+	// asks Lookup again. Missing, or false: an answer is remembered, and every
+	// change must go through the one place where the directory is mounted.
 	Volatile interface{ Volatile() bool }
 	// TmpfileMaker makes a regular file without a name (O_TMPFILE), which its
 	// directory's Linker may name later. Missing: EOPNOTSUPP.
@@ -120,6 +122,11 @@ type (
 	// Slotter keeps one Go value with the inode: the pipe behind a FIFO, the
 	// socket bound to a name.
 	Slotter interface{ Slot() *any }
+	// ArenaUser is a root directory whose files' content can lie in a jail's
+	// arena; see [Mem.UseArena]. Missing: its files are mapped in other ways.
+	ArenaUser interface {
+		UseArena(a *arena.Arena) error
+	}
 	// StatFSer is statfs(2) of the file system the node is in. Missing: zeros.
 	StatFSer interface {
 		StatFS() (unix.Statfs_t, error)

@@ -5,9 +5,11 @@ package vfs_test
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path"
+	"path/filepath"
 	"runtime"
 	"sort"
 	"strings"
@@ -55,6 +57,7 @@ func newNative(t *testing.T) native {
 			t.Fatal(err)
 		}
 	}
+	top := root
 	for range nesting {
 		root += "/up"
 		if err := errors.Join(os.Mkdir(root, 0o777), os.Chmod(root, 0o777)); err != nil {
@@ -65,6 +68,14 @@ func newNative(t *testing.T) native {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { // What cannot be entered cannot be removed.
+		_ = filepath.WalkDir(top, func(p string, d fs.DirEntry, err error) error {
+			if err == nil && d.IsDir() {
+				return os.Chmod(p, 0o700)
+			}
+			return nil
+		})
+	})
 	umask := unix.Umask(0)
 	t.Cleanup(func() {
 		native{}.as(uint32(os.Getuid()), uint32(os.Getgid()))
