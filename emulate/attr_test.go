@@ -219,3 +219,44 @@ func TestXattrSizes(t *testing.T) {
 		k.call("fremovexattr", 99, "user.a")
 	})
 }
+
+func TestStatxFields(t *testing.T) {
+	everybody(t, func(k *twin) {
+		k.tree()
+		k.quiet("utimensat", at, "f", []uint64{1, 2, 3, 4}, 0)
+		for _, p := range []string{"f", "d", "fifo", "dangling", "unwritable/x"} {
+			for _, mask := range []uint32{0, unix.STATX_BASIC_STATS, unix.STATX_ALL, 0x1000, 0x4000, 1 << 31, 1 << 30, ^uint32(0) >> 1} {
+				if k.call("statx", at, p, unix.AT_SYMLINK_NOFOLLOW, mask, out(256)) != 0 {
+					continue
+				}
+				x := *(*unix.Statx_t)(unsafe.Pointer(unsafe.SliceData(k.buf)))
+				x.Dev_major, x.Dev_minor, x.Ino, x.Mnt_id, x.Attributes_mask = 0, 0, 0, 0, 0
+				if mask&unix.STATX_BTIME == 0 {
+					x.Mask, x.Btime = x.Mask&^unix.STATX_BTIME, unix.StatxTimestamp{} // Told or not, as the file system likes.
+				}
+				if mask&(unix.STATX_CTIME|unix.STATX_MTIME) == 0 {
+					x.Mask &^= unix.STATX_CTIME | unix.STATX_MTIME
+					x.Ctime, x.Mtime = unix.StatxTimestamp{}, unix.StatxTimestamp{}
+				}
+				for _, ts := range []*unix.StatxTimestamp{&x.Atime, &x.Btime, &x.Ctime, &x.Mtime} {
+					if ts.Sec > 100 {
+						*ts = unix.StatxTimestamp{Sec: -1}
+					}
+				}
+				if x.Mode&unix.S_IFMT == unix.S_IFDIR {
+					x.Size, x.Blocks = 0, 0
+				}
+				k.note("%s %#x: %+v", p, mask, x)
+			}
+		}
+	})
+}
+
+func TestStatfsFields(t *testing.T) {
+	twins(t, self, func(k *twin) {
+		k.call("statfs", ".", out(120))
+		s := *(*unix.Statfs_t)(unsafe.Pointer(unsafe.SliceData(k.buf)))
+		k.note("type %#x bsize %d frsize %d namelen %d readonly %v", s.Type, s.Bsize, s.Frsize, s.Namelen, s.Flags&unix.ST_RDONLY != 0)
+		k.note("blocks %v", s.Blocks >= s.Bfree && s.Bfree >= s.Bavail)
+	})
+}

@@ -108,12 +108,15 @@ const stringChunk = 256
 func (c *Call) String(addr uint64, limit int) (string, error) {
 	var s []byte
 	for len(s) < limit {
-		p := make([]byte, min(stringChunk, limit-len(s)))
+		p := c.Sys.scratch[:min(stringChunk, limit-len(s))]
 		n, err := c.Task.Machine.ReadMemory(p, addr+uint64(len(s)))
 		if err != nil {
 			return "", err
 		}
 		if i := bytes.IndexByte(p[:n], 0); i >= 0 {
+			if s == nil {
+				return string(p[:i]), nil
+			}
 			return string(append(s, p[:i]...)), nil
 		}
 		if n < len(p) {

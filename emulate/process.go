@@ -117,6 +117,9 @@ func (t *Task) release() {
 	t.atExit = nil
 	t.FDs.Release()
 	t.FS.refs--
+	if t.FS.refs == 0 {
+		t.Sys.notifyLeft(t.FS.Cwd)
+	}
 }
 
 // AtExit runs fn when the task ends, for what its calls leave behind (locks,

@@ -29,8 +29,9 @@ type System struct {
 	Current *Task
 	ipc     ipcState
 	watches watches
-	// scratch is where hot calls encode what they write at once.
-	scratch [256]byte
+	// scratch is for bytes on their way to or from a guest's memory, nothing
+	// that stays while a task parks.
+	scratch [stringChunk]byte
 }
 
 // Limits bounds a whole jail; 0 is no bound.
