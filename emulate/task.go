@@ -20,6 +20,12 @@ type System struct {
 	CPUs     int    // what sched_getaffinity and /proc/cpuinfo show
 	Limits   Limits
 
+	// ArenaFDs are the numbers of the guest's inherited arena descriptors, by
+	// fdtable.Arena.
+	ArenaFDs [3]int
+	// Shm is where the files of memfd_create lie; nil: it is ENOSYS.
+	Shm *vfs.Mem
+
 	tasks     map[int]*Task    // by tid
 	processes map[int]*Process // by tgid, zombies included
 	lastPID   int
@@ -32,6 +38,9 @@ type System struct {
 	// scratch is for bytes on their way to or from a guest's memory, nothing
 	// that stays while a task parks.
 	scratch [stringChunk]byte
+	locks   locks
+	mapped  map[slot]*vfs.Dentry // what was put in the guest's memory, by where it lies
+	buf     []byte               // see chunk
 }
 
 // Limits bounds a whole jail; 0 is no bound.

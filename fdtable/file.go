@@ -5,6 +5,7 @@ package fdtable
 import (
 	"errors"
 	"io"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,6 +39,9 @@ type (
 	Truncater interface{ Truncate(size int64) error }
 	// Syncer is fsync(2) and fdatasync(2). Missing: EINVAL.
 	Syncer interface{ Sync() error }
+	// Blocker says that Sync waits for a disk and, as long as the File is open,
+	// may run on another goroutine. Missing, or false: Sync is quick.
+	Blocker interface{ Blocks() bool }
 	// Allocater is fallocate(2) with mode bits FALLOC_FL_*. Missing: EOPNOTSUPP.
 	Allocater interface {
 		Allocate(mode uint32, off, n int64) error
@@ -65,6 +69,8 @@ type (
 	Mapper interface {
 		Map(off, n int64, write bool) (Mapping, error)
 	}
+	// ZeroMapper marks /dev/zero, of which mmap(2) makes anonymous memory.
+	ZeroMapper interface{ MapZero() }
 	// Ioctler is ioctl(2). arg is the third argument as the guest gave it; mem
 	// reads and writes what it points to. Missing: ENOTTY.
 	Ioctler interface {
@@ -74,6 +80,11 @@ type (
 	Sealer interface {
 		Seals() (int, error)
 		AddSeals(seals int) error
+	}
+	// Timeouter is a socket's SO_RCVTIMEO (write false) and SO_SNDTIMEO: how long
+	// a blocking read or write waits before EAGAIN, 0 for ever. Missing: for ever.
+	Timeouter interface {
+		Timeout(write bool) time.Duration
 	}
 	// FlagSetter is told of fcntl(F_SETFL). Missing: the flags are kept in the
 	// description only.
@@ -107,7 +118,7 @@ type Mapping struct {
 // Errors: EBADF not open for reading, EISDIR, EINVAL no read method, ESPIPE
 // pread on a stream, EAGAIN nothing there yet. 0 and nil is end of file.
 func (d *Description) ReadFile(p []byte, off int64) (int, error) {
-	if d.Flags&unix.O_PATH != 0 || d.Flags&unix.O_ACCMODE == unix.O_WRONLY {
+	if !d.Reads() {
 		return 0, unix.EBADF
 	}
 	switch f := d.File.(type) {
@@ -144,7 +155,7 @@ func eof(n int, err error) error {
 // at off if off >= 0 (pwrite; O_APPEND still appends, as Linux does). Errors:
 // EBADF, EINVAL no write method, ESPIPE, EAGAIN, and what the file gives.
 func (d *Description) WriteFile(p []byte, off int64) (int, error) {
-	if d.Flags&unix.O_PATH != 0 || d.Flags&unix.O_ACCMODE == unix.O_RDONLY {
+	if !d.Writes() {
 		return 0, unix.EBADF
 	}
 	switch f := d.File.(type) {

@@ -23,6 +23,10 @@ type Description struct {
 	Flags int
 	// Owner, Signal: fcntl F_SETOWN and F_SETSIG.
 	Owner, Signal int
+	// OwnerThread: Owner is a thread, F_OWNER_TID of F_SETOWN_EX.
+	OwnerThread bool
+	// Created: this open(2) made the file, F_CREATED_QUERY.
+	Created bool
 
 	refs    int
 	release []func()
@@ -44,6 +48,17 @@ func NewDescription(file File, entry Entry, flags int) *Description {
 func (d *Description) Retain() *Description {
 	d.refs++
 	return d
+}
+
+// Reads and Writes report the access mode: O_ACCMODE (3) and O_PATH allow
+// neither.
+func (d *Description) Reads() bool {
+	return d.Flags&unix.O_PATH == 0 && (d.Flags&unix.O_ACCMODE == unix.O_RDONLY || d.Flags&unix.O_ACCMODE == unix.O_RDWR)
+}
+
+// Writes is see Reads.
+func (d *Description) Writes() bool {
+	return d.Flags&unix.O_PATH == 0 && (d.Flags&unix.O_ACCMODE == unix.O_WRONLY || d.Flags&unix.O_ACCMODE == unix.O_RDWR)
 }
 
 // OnRelease adds fn to what runs when the last reference goes, before Close.
@@ -70,6 +85,11 @@ type Slot struct {
 // Table maps descriptor numbers to descriptions: struct files_struct. Tasks with
 // CLONE_FILES share one; Retain and Release count them.
 type Table struct {
+	// Closed, if not nil, is called for every descriptor that stops referring
+	// to d, before d is released: what POSIX record locks end with. Clones
+	// have it too.
+	Closed func(t *Table, d *Description)
+
 	slots map[int]Slot
 	next  int // no free number below this
 	size  int // see Size
@@ -115,19 +135,22 @@ func (t *Table) Slot(fd int) (Slot, error) {
 	return Slot{}, unix.EBADF
 }
 
+// Free is the lowest free number that is at least low.
+func (t *Table) Free(low int) int {
+	fd := max(low, t.next)
+	for {
+		if _, used := t.slots[fd]; !used {
+			return fd
+		}
+		fd++
+	}
+}
+
 // Install gives d the lowest free number that is at least low and below limit
 // (RLIMIT_NOFILE). EMFILE if there is none; d is then still the caller's. Takes
 // over d on success.
 func (t *Table) Install(d *Description, low, limit int, cloexec bool) (int, error) {
-	fd := max(low, 0)
-	if fd <= t.next {
-		fd = t.next
-	}
-	for ; ; fd++ {
-		if _, used := t.slots[fd]; !used {
-			break
-		}
-	}
+	fd := t.Free(low)
 	if fd >= limit {
 		return -1, unix.EMFILE
 	}
@@ -149,7 +172,7 @@ func (t *Table) Replace(fd, limit int, d *Description, cloexec bool) error {
 	t.slots[fd] = Slot{d, cloexec}
 	t.size = max(t.size, fd+1)
 	if used {
-		_ = old.Release()
+		_ = t.drop(old.Description)
 	}
 	return nil
 }
@@ -174,12 +197,19 @@ func (t *Table) Close(fd int) error {
 	}
 	delete(t.slots, fd)
 	t.next = min(t.next, fd)
-	return s.Release()
+	return t.drop(s.Description)
+}
+
+func (t *Table) drop(d *Description) error {
+	if t.Closed != nil {
+		t.Closed(t, d)
+	}
+	return d.Release()
 }
 
 // Clone returns a copy that shares the descriptions: what fork gives the child.
 func (t *Table) Clone() *Table {
-	n := &Table{slots: maps.Clone(t.slots), next: t.next, size: t.size, refs: 1}
+	n := &Table{Closed: t.Closed, slots: maps.Clone(t.slots), next: t.next, size: t.size, refs: 1}
 	for _, s := range n.slots {
 		s.Retain()
 	}

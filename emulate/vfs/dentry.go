@@ -84,6 +84,9 @@ func (d *Dentry) IsDir() bool { return d.kind == unix.S_IFDIR }
 // IsSymlink reports a symbolic link.
 func (d *Dentry) IsSymlink() bool { return d.kind == unix.S_IFLNK }
 
+// IsFIFO reports a pipe with or without a name.
+func (d *Dentry) IsFIFO() bool { return d.kind == unix.S_IFIFO }
+
 // Name is the last component.
 func (d *Dentry) Name() string { return d.name }
 

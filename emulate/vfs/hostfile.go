@@ -160,3 +160,6 @@ func (f *hostFile) SeekHole(off int64, whence int) (int64, error) {
 	}
 	return unix.Seek(fd, off, whence)
 }
+
+// Blocks is [fdtable.Blocker].
+func (f *hostFile) Blocks() bool { return f.fd != nil }

@@ -17,6 +17,7 @@ import (
 	"oubliette/emulate"
 	"oubliette/emulate/vfs"
 	"oubliette/fdtable"
+	"oubliette/internal/arena"
 	"oubliette/internal/sysno"
 )
 
@@ -42,7 +43,8 @@ type Guest struct {
 	Task    *emulate.Task
 	Machine *Machine
 	Sys     *emulate.System
-	Mem     *vfs.Mem // the root file system
+	Mem     *vfs.Mem     // the root file system
+	Arena   *arena.Arena // where Mem's files are mapped from
 
 	world *world
 }
@@ -57,8 +59,16 @@ func New(t testing.TB) *Guest {
 		w.handlers[r.Name] = r.Do
 	}
 	uid, gid := uint32(os.Getuid()), uint32(os.Getgid())
+	a, err := arena.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { a.Close() })
 	mem := vfs.NewMem(vfs.MemOptions{Owner: vfs.Owner{UID: uid, GID: gid}})
-	w.sys = &emulate.System{Host: host{w}, FS: vfs.NewNamespace(mem.Root()), Hostname: "jail", CPUs: 2}
+	if err := mem.UseArena(a); err != nil {
+		t.Fatal(err)
+	}
+	w.sys = &emulate.System{Host: host{w}, FS: vfs.NewNamespace(mem.Root()), Hostname: "jail", CPUs: 2, Shm: mem}
 	cred := emulate.Cred{RUID: uid, EUID: uid, SUID: uid, FSUID: uid, RGID: gid, EGID: gid, SGID: gid, FSGID: gid}
 	task := w.sys.NewInit(w.sys.FS.Root(), cred, fdtable.NewTable())
 	task.Comm = "test"
@@ -68,7 +78,7 @@ func New(t testing.TB) *Guest {
 	task.Process.Rlimits[unix.RLIMIT_NOFILE] = unix.Rlimit{Cur: 1024, Max: 4096}
 	m := &Machine{Memory: newMemory(), world: w, task: task}
 	task.Machine = m
-	g := &Guest{Task: task, Machine: m, Sys: w.sys, Mem: mem, world: w}
+	g := &Guest{Task: task, Machine: m, Sys: w.sys, Mem: mem, Arena: a, world: w}
 	w.guests[task.TID] = g
 	w.machines = []*Machine{m}
 	t.Cleanup(w.end)
@@ -101,7 +111,7 @@ func (g *Guest) child(name string, args ...any) *Guest {
 		g.world.t.Fatalf("%s: %v", name, errno)
 	}
 	n := g.world.guests[int(tid)]
-	n.Mem = g.Mem
+	n.Mem, n.Arena = g.Mem, g.Arena
 	return n
 }
 

@@ -166,7 +166,9 @@ func (s *Script) native(name string, args []any) (uint64, unix.Errno) {
 		switch a := a.(type) {
 		case nil:
 		case string:
-			if strings.HasPrefix(a, "/") {
+			if a == "/" {
+				a = s.root
+			} else if strings.HasPrefix(a, "/") {
 				a = s.root + a
 			}
 			regs[i] = pin(append([]byte(a), 0))

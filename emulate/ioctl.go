@@ -1,0 +1,105 @@
+//go:build linux
+
+package emulate
+
+import (
+	"encoding/binary"
+
+	"golang.org/x/sys/unix"
+
+	"oubliette/fdtable"
+)
+
+// Requests of ioctl(2) that every file knows, include/uapi/linux/fs.h and
+// asm-generic/ioctls.h.
+const (
+	fionbio     = 0x5421
+	fionclex    = 0x5450
+	fioclex     = 0x5451
+	fioasync    = 0x5452
+	fioqsize    = 0x5460
+	figetbsz    = 2
+	fiemap      = 0xc020660b
+	ficlone     = 0x40049409
+	ficloneR    = 0x4020940d
+	fidedupe    = 0xc0189436
+	fsGetFlags  = 0x80086601
+	fsSetFlags  = 0x40086602
+	fsGetXattr  = 0x801c581f
+	fsSetXattr  = 0x401c5820
+	fsGetFSUUID = 0x80111500
+)
+
+// ioctl is fs/ioctl.c:do_vfs_ioctl, and then the file's own.
+func ioctl(c *Call) (uint64, error) {
+	fd, request, arg := c.FD(0), c.Uint(1), c.Addr(2)
+	d, err := c.Task.opened(fd)
+	if err != nil {
+		return 0, err
+	}
+	switch request {
+	case fioclex, fionclex:
+		return 0, c.Task.FDs.SetCloseOnExec(fd, request == fioclex)
+	case fionbio, fioasync:
+		return 0, c.ioctlFlag(d, request, arg)
+	case fiemap, ficlone, ficloneR, fidedupe:
+		return 0, unix.EOPNOTSUPP
+	case fsGetFlags, fsSetFlags, fsGetXattr, fsSetXattr, fsGetFSUUID:
+		return 0, unix.ENOTTY
+	case figetbsz, fioqsize, fionread:
+		if done, err := c.ioctlSize(d, request, arg); done {
+			return 0, err
+		}
+	}
+	f, ok := d.File.(fdtable.Ioctler)
+	if !ok {
+		return 0, unix.ENOTTY
+	}
+	return f.Ioctl(c.Memory(), request, arg)
+}
+
+// ioctlFlag switches a status flag by the int that arg points to.
+func (c *Call) ioctlFlag(d *fdtable.Description, request uint32, arg uint64) error {
+	var p [4]byte
+	if err := c.Read(arg, p[:]); err != nil {
+		return err
+	}
+	flag := unix.O_NONBLOCK
+	if request == fioasync {
+		flag = unix.O_ASYNC
+		if _, ok := d.File.(fdtable.Poller); !ok {
+			return unix.ENOTTY
+		}
+	}
+	flags := d.Flags &^ flag
+	if leUint32(p[:]) != 0 {
+		flags |= flag
+	}
+	if f, ok := d.File.(fdtable.FlagSetter); ok {
+		if err := f.SetFlags(flags); err != nil {
+			return err
+		}
+	}
+	d.Flags = flags
+	return nil
+}
+
+// ioctlSize answers what an inode's attributes tell; not done: the file is to be
+// asked.
+func (c *Call) ioctlSize(d *fdtable.Description, request uint32, arg uint64) (done bool, err error) {
+	a, err := entryOf(d).Attr()
+	if err != nil {
+		return true, err
+	}
+	switch {
+	case request == figetbsz:
+		return true, c.Write(arg, binary.LittleEndian.AppendUint32(nil, uint32(a.BlockSize)))
+	case request == fioqsize && (a.IsRegular() || a.IsDir()):
+		return true, c.Write(arg, binary.LittleEndian.AppendUint64(nil, uint64(a.Blocks)*512))
+	case request == fioqsize:
+		return true, unix.ENOTTY
+	case a.IsRegular():
+		return true, c.Write(arg, binary.LittleEndian.AppendUint32(nil, uint32(a.Size-d.Offset)))
+	}
+	return false, nil
+}

@@ -1,0 +1,88 @@
+//go:build linux
+
+package emulate
+
+import "golang.org/x/sys/unix"
+
+const maxIov = 1024 // UIO_MAXIOV
+
+// iovec is struct iovec.
+type iovec struct{ base, len uint64 }
+
+// buffer is one guest buffer as readv(2) takes them. EFAULT: it does not lie
+// below the end of the address space (access_ok).
+func buffer(base, n uint64) (iovec, error) {
+	if base > taskSize || n > taskSize-base {
+		return iovec{}, unix.EFAULT
+	}
+	return iovec{base, min(n, maxRW)}, nil
+}
+
+// buffers reads an array of struct iovec and adds up the lengths, cut at maxRW
+// (lib/iov_iter.c:import_iovec). EINVAL, EFAULT.
+func (c *Call) buffers(addr uint64, count uint32) (v []iovec, total uint64, err error) {
+	if count > maxIov {
+		return nil, 0, unix.EINVAL
+	}
+	p := make([]byte, 16*int(count))
+	if err := c.Read(addr, p); err != nil {
+		return nil, 0, err
+	}
+	v = make([]iovec, count)
+	for i := range v {
+		v[i] = iovec{leUint64(p[16*i:]), leUint64(p[16*i+8:])}
+		if int64(v[i].len) < 0 {
+			return nil, 0, unix.EINVAL
+		}
+	}
+	for i := range v {
+		if v[i], err = buffer(v[i].base, v[i].len); err != nil {
+			return nil, 0, err
+		}
+		v[i].len = min(v[i].len, maxRW-total)
+		total += v[i].len
+	}
+	return v, total, nil
+}
+
+// scatter copies p to the buffers v, skip bytes into them, up to the first byte
+// that cannot be written. EFAULT if that is the first.
+func (c *Call) scatter(v []iovec, skip uint64, p []byte) (int, error) {
+	return c.spread(v, skip, p, true)
+}
+
+// gather is scatter the other way.
+func (c *Call) gather(v []iovec, skip uint64, p []byte) (int, error) {
+	return c.spread(v, skip, p, false)
+}
+
+func (c *Call) spread(v []iovec, skip uint64, p []byte, write bool) (done int, err error) {
+	for _, b := range v {
+		if skip >= b.len {
+			skip -= b.len
+			continue
+		}
+		part := p[done:min(uint64(len(p)), uint64(done)+b.len-skip)]
+		if len(part) == 0 {
+			break
+		}
+		var n int
+		if write {
+			n, err = c.Task.Machine.WriteMemory(part, b.base+skip)
+		} else {
+			n, err = c.Task.Machine.ReadMemory(part, b.base+skip)
+		}
+		done += n
+		if err != nil || n < len(part) {
+			break
+		}
+		skip = 0
+	}
+	if err == ErrGone {
+		return done, err
+	}
+	if done == 0 && len(p) > 0 {
+		return 0, unix.EFAULT
+	}
+	return done, nil
+}

@@ -1,0 +1,139 @@
+//go:build linux
+
+package emulate
+
+import (
+	"io"
+
+	"golang.org/x/sys/unix"
+
+	"oubliette/fdtable"
+)
+
+// Flags of preadv2(2) and pwritev2(2) that package unix lacks.
+const (
+	rwfNoAppend = 0x20
+	rwfNoSignal = 0x100
+)
+
+func read(c *Call) (uint64, error) {
+	fd, buf, count := c.FD(0), c.Addr(1), c.Size(2)
+	return c.readInto(fd, buf, count, -1)
+}
+
+func pread64(c *Call) (uint64, error) {
+	fd, buf, count, offset := c.FD(0), c.Addr(1), c.Size(2), c.Long(3)
+	if offset < 0 {
+		return 0, unix.EINVAL
+	}
+	return c.readInto(fd, buf, count, offset)
+}
+
+// readInto is fs/read_write.c:vfs_read.
+func (c *Call) readInto(fd int, buf, count uint64, offset int64) (uint64, error) {
+	d, err := c.readable(fd, offset)
+	if err != nil {
+		return 0, err
+	}
+	b, err := buffer(buf, count)
+	if err != nil {
+		return 0, err
+	}
+	t := transfer{c: c, d: d, n: b.len, off: offset}
+	v := [1]iovec{b}
+	return t.read(func(done uint64, p []byte) (int, error) { return c.scatter(v[:], done, p) })
+}
+
+// readable is the description of fd, for reading at offset unless that is below
+// 0. EBADF, ESPIPE, EINVAL (it has no read).
+func (c *Call) readable(fd int, offset int64) (*fdtable.Description, error) {
+	d, err := c.Task.opened(fd)
+	if err != nil {
+		return nil, err
+	}
+	_, seeks := d.File.(io.ReaderAt)
+	_, streams := d.File.(io.Reader)
+	switch {
+	case offset >= 0 && !seeks && !isDir(d):
+		return nil, unix.ESPIPE
+	case !d.Reads():
+		return nil, unix.EBADF
+	case !seeks && !streams && !isDir(d):
+		return nil, unix.EINVAL
+	}
+	return d, nil
+}
+
+// writable is readable for writing.
+func (c *Call) writable(fd int, offset int64) (*fdtable.Description, error) {
+	d, err := c.Task.opened(fd)
+	if err != nil {
+		return nil, err
+	}
+	_, seeks := d.File.(io.WriterAt)
+	_, streams := d.File.(io.Writer)
+	if !seeks && !streams {
+		_, seeks = d.File.(io.ReaderAt) // what can only be read has places, too
+	}
+	switch {
+	case offset >= 0 && !seeks && !isDir(d):
+		return nil, unix.ESPIPE
+	case !d.Writes():
+		return nil, unix.EBADF
+	case !seeks && !streams:
+		return nil, unix.EINVAL
+	}
+	return d, nil
+}
+
+func readv(c *Call) (uint64, error) {
+	fd, iov, iovcnt := c.FD(0), c.Addr(1), c.Uint(2)
+	return c.readVector(fd, iov, iovcnt, -1, 0)
+}
+
+func preadv(c *Call) (uint64, error) {
+	fd, iov, iovcnt, offset := c.FD(0), c.Addr(1), c.Uint(2), c.Long(3)
+	if offset < 0 {
+		return 0, unix.EINVAL
+	}
+	return c.readVector(fd, iov, iovcnt, offset, 0)
+}
+
+func preadv2(c *Call) (uint64, error) {
+	fd, iov, iovcnt, offset, flags := c.FD(0), c.Addr(1), c.Uint(2), c.Long(3), c.Flags(5)
+	if offset < -1 {
+		return 0, unix.EINVAL
+	}
+	return c.readVector(fd, iov, iovcnt, offset, flags)
+}
+
+// readVector is fs/read_write.c:vfs_readv.
+func (c *Call) readVector(fd int, iov uint64, iovcnt uint32, offset int64, flags int) (uint64, error) {
+	d, err := c.readable(fd, offset)
+	if err != nil {
+		return 0, err
+	}
+	v, n, err := c.buffers(iov, iovcnt)
+	if err != nil || n == 0 {
+		return 0, err
+	}
+	if err := rwFlags(flags); err != nil {
+		return 0, err
+	}
+	t := transfer{c: c, d: d, n: n, off: offset, once: flags&unix.RWF_NOWAIT != 0}
+	return t.read(func(done uint64, p []byte) (int, error) { return c.scatter(v, done, p) })
+}
+
+// rwFlags is include/linux/fs.h:kiocb_set_rw_flags for files that can do neither
+// atomic nor uncached writes.
+func rwFlags(flags int) error {
+	const known = unix.RWF_HIPRI | unix.RWF_DSYNC | unix.RWF_SYNC | unix.RWF_NOWAIT | unix.RWF_APPEND |
+		rwfNoAppend | rwfNoSignal
+	if flags&^known != 0 {
+		return unix.EOPNOTSUPP
+	}
+	if flags&unix.RWF_APPEND != 0 && flags&rwfNoAppend != 0 {
+		return unix.EINVAL
+	}
+	return nil
+}

@@ -1,0 +1,80 @@
+//go:build linux
+
+package emulate
+
+import (
+	"io"
+
+	"golang.org/x/sys/unix"
+)
+
+func write(c *Call) (uint64, error) {
+	fd, buf, count := c.FD(0), c.Addr(1), c.Size(2)
+	return c.writeFrom(fd, buf, count, -1)
+}
+
+func pwrite64(c *Call) (uint64, error) {
+	fd, buf, count, offset := c.FD(0), c.Addr(1), c.Size(2), c.Long(3)
+	if offset < 0 {
+		return 0, unix.EINVAL
+	}
+	return c.writeFrom(fd, buf, count, offset)
+}
+
+// writeFrom is fs/read_write.c:vfs_write.
+func (c *Call) writeFrom(fd int, buf, count uint64, offset int64) (uint64, error) {
+	d, err := c.writable(fd, offset)
+	if err != nil {
+		return 0, err
+	}
+	b, err := buffer(buf, count)
+	if err != nil {
+		return 0, err
+	}
+	t := transfer{c: c, d: d, n: b.len, off: offset, grows: d.Flags&unix.O_APPEND != 0}
+	v := [1]iovec{b}
+	return t.write(func(done uint64, p []byte) (int, error) { return c.gather(v[:], done, p) })
+}
+
+func writev(c *Call) (uint64, error) {
+	fd, iov, iovcnt := c.FD(0), c.Addr(1), c.Uint(2)
+	return c.writeVector(fd, iov, iovcnt, -1, 0)
+}
+
+func pwritev(c *Call) (uint64, error) {
+	fd, iov, iovcnt, offset := c.FD(0), c.Addr(1), c.Uint(2), c.Long(3)
+	if offset < 0 {
+		return 0, unix.EINVAL
+	}
+	return c.writeVector(fd, iov, iovcnt, offset, 0)
+}
+
+func pwritev2(c *Call) (uint64, error) {
+	fd, iov, iovcnt, offset, flags := c.FD(0), c.Addr(1), c.Uint(2), c.Long(3), c.Flags(5)
+	if offset < -1 {
+		return 0, unix.EINVAL
+	}
+	return c.writeVector(fd, iov, iovcnt, offset, flags)
+}
+
+// writeVector is fs/read_write.c:vfs_writev.
+func (c *Call) writeVector(fd int, iov uint64, iovcnt uint32, offset int64, flags int) (uint64, error) {
+	d, err := c.writable(fd, offset)
+	if err != nil {
+		return 0, err
+	}
+	v, n, err := c.buffers(iov, iovcnt)
+	if err != nil || n == 0 {
+		return 0, err
+	}
+	if err := rwFlags(flags); err != nil {
+		return 0, err
+	}
+	if _, seeks := d.File.(io.WriterAt); seeks && flags&unix.RWF_NOWAIT != 0 {
+		return 0, unix.EOPNOTSUPP // as ext4 without O_DIRECT
+	}
+	t := transfer{c: c, d: d, n: n, off: offset, grows: d.Flags&unix.O_APPEND != 0,
+		once: flags&unix.RWF_NOWAIT != 0, mute: flags&rwfNoSignal != 0}
+	t.grows = (t.grows || flags&unix.RWF_APPEND != 0) && flags&rwfNoAppend == 0
+	return t.write(func(done uint64, p []byte) (int, error) { return c.gather(v, done, p) })
+}
