@@ -81,7 +81,7 @@ func (c *Call) chmodEntry(e *vfs.Dentry, mode uint32) error {
 // EOPNOTSUPP (fs/anon_inodes.c:anon_inode_setattr).
 func settable(e *vfs.Dentry) (vfs.AttrSetter, vfs.Attr, error) {
 	s, ok := e.Node.(vfs.AttrSetter)
-	if !ok {
+	if !ok || e.ReadOnly() {
 		if _, anon := e.Node.(anonInode); anon {
 			return nil, vfs.Attr{}, unix.EOPNOTSUPP
 		}

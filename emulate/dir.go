@@ -103,6 +103,8 @@ func (c *Call) newName(dirfd, i int, dir bool) (vfs.Found, error) {
 		err = unix.EEXIST
 	case f.Slash && !dir:
 		err = unix.ENOENT
+	case f.Dir.ReadOnly():
+		err = unix.EROFS
 	}
 	return f, err
 }
@@ -128,6 +130,8 @@ func (c *Call) rmdirAt(dirfd, pathname int) (uint64, error) {
 		return 0, unix.EINVAL
 	case f.Name == "..":
 		return 0, unix.ENOTEMPTY
+	case f.Dir.ReadOnly():
+		return 0, unix.EROFS
 	case f.Dentry == nil:
 		return 0, unix.ENOENT
 	}

@@ -100,6 +100,8 @@ func (c *Call) unlinkAt(dirfd, pathname int) (uint64, error) {
 		return 0, err
 	case special(f.Name):
 		return 0, unix.EISDIR
+	case f.Dir.ReadOnly():
+		return 0, unix.EROFS
 	case f.Dentry == nil:
 		return 0, unix.ENOENT
 	case f.Slash && f.Dentry.IsDir():

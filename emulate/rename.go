@@ -69,6 +69,8 @@ func mayRename(from, to vfs.Found, flags uint32) error {
 		return unix.EEXIST
 	case special(to.Name):
 		return unix.EBUSY
+	case from.Dir.ReadOnly():
+		return unix.EROFS
 	case from.Dentry == nil:
 		return unix.ENOENT
 	case to.Dentry != nil && flags&unix.RENAME_NOREPLACE != 0:

@@ -120,6 +120,7 @@ type twin struct {
 	do       func(name string, args [6]uint64) (uint64, error)
 	log      []string
 	emulated bool
+	dir      string // natively, the directory the script starts in
 	buf      []byte // what the last out argument holds
 }
 
@@ -263,7 +264,7 @@ func twins(t *testing.T, who ids, script func(k *twin)) {
 func nativeTwin(t *testing.T, who ids, script func(k *twin)) []string {
 	t.Helper()
 	dir := twinDir(t)
-	k := &twin{t: t, mem: newGuestMemory(t)}
+	k := &twin{t: t, mem: newGuestMemory(t), dir: dir}
 	k.do = func(name string, args [6]uint64) (uint64, error) {
 		r, _, e := unix.RawSyscall6(uintptr(sysno.Must(name)), uintptr(args[0]), uintptr(args[1]),
 			uintptr(args[2]), uintptr(args[3]), uintptr(args[4]), uintptr(args[5]))
@@ -340,6 +341,14 @@ func emulatedTwin(t *testing.T, who ids, script func(k *twin)) []string {
 	t.Helper()
 	k := &twin{t: t, mem: newGuestMemory(t), emulated: true}
 	task := newGuest(t, k.mem, who)
+	k.answer(task)
+	script(k)
+	task.FDs.Release()
+	return k.log
+}
+
+// answer lets the handlers answer k's calls for task.
+func (k *twin) answer(task *emulate.Task) {
 	handlers := make(map[string]emulate.Handler)
 	for _, row := range emulate.Calls() {
 		handlers[row.Name] = row.Do
@@ -348,15 +357,12 @@ func emulatedTwin(t *testing.T, who ids, script func(k *twin)) []string {
 		do := handlers[name]
 		if do == nil {
 			if name == "openat" || name == "read" {
-				t.Skip("not yet")
+				k.t.Skip("not yet")
 			}
 			return 0, unix.ENOSYS
 		}
 		return do(&emulate.Call{Task: task, Sys: task.Sys, Nr: sysno.Must(name), Args: args})
 	}
-	script(k)
-	task.FDs.Release()
-	return k.log
 }
 
 // newGuest is a task whose working directory is an empty one of mode 0777, in a

@@ -138,7 +138,7 @@ func (c *Call) xattrOf(e *vfs.Dentry, name string, mask uint32) (vfs.Xattrer, er
 	if err != nil {
 		return nil, err
 	}
-	if _, ok := e.Node.(vfs.AttrSetter); !ok && mask&vfs.MayWrite != 0 && (a.IsRegular() || a.IsDir() || a.IsSymlink()) {
+	if mask&vfs.MayWrite != 0 && e.ReadOnly() {
 		return nil, unix.EROFS
 	}
 	if err := c.mayXattr(a, name, mask); err != nil {

@@ -165,6 +165,12 @@ func (d *Dentry) Mount() (id uint64, root bool) {
 	return d.mount.id, d.parent == nil
 }
 
+// ReadOnly reports that d's mount takes no writes ("ro" among its options); only
+// names and what they hold mind, not devices and pipes.
+func (d *Dentry) ReadOnly() bool {
+	return d.mount != nil && (d.mount.opts == "ro" || strings.HasPrefix(d.mount.opts, "ro,"))
+}
+
 // SameMount reports that names can be moved between d and e.
 func (d *Dentry) SameMount(e *Dentry) bool { return d.mount == e.mount }
 
