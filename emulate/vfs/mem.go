@@ -68,6 +68,9 @@ func NewMem(opt MemOptions) *Mem {
 // taken out of the arena, which may then be closed; this can fail for want of
 // memory.
 func (m *Mem) UseArena(a *arena.Arena) error {
+	if m.arena == a {
+		return nil
+	}
 	for c := range m.settled {
 		if err := c.detach(); err != nil {
 			return err

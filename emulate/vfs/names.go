@@ -31,9 +31,16 @@ func (d *Dentry) makeName(c Cred, name string, mode uint32, able bool) (Owner, u
 	if err != nil {
 		return Owner{}, 0, err
 	}
+	o, mode := inherit(a, c, mode)
+	return o, mode, nil
+}
+
+// inherit is who a new inode in directory dir belongs to, and its mode
+// (fs/inode.c:inode_init_owner, mode_strip_sgid).
+func inherit(dir Attr, c Cred, mode uint32) (Owner, uint32) {
 	o := Owner{c.UID, c.GID}
-	if a.Mode&unix.S_ISGID != 0 {
-		o.GID = a.GID
+	if dir.Mode&unix.S_ISGID != 0 {
+		o.GID = dir.GID
 		switch {
 		case mode&unix.S_IFMT == unix.S_IFDIR:
 			mode |= unix.S_ISGID
@@ -41,7 +48,7 @@ func (d *Dentry) makeName(c Cred, name string, mode uint32, able bool) (Owner, u
 			mode &^= unix.S_ISGID
 		}
 	}
-	return o, mode, nil
+	return o, mode
 }
 
 // writable checks that c may change names in d.
@@ -105,11 +112,8 @@ func (d *Dentry) Tmpfile(c Cred, mode uint32) (*Dentry, error) {
 	if !able {
 		return nil, unix.EOPNOTSUPP
 	}
-	o := Owner{c.UID, c.GID}
-	if a.Mode&unix.S_ISGID != 0 {
-		o.GID = a.GID
-	}
-	n, err := maker.Tmpfile(mode&^unix.S_IFMT|unix.S_IFREG, o)
+	o, mode := inherit(a, c, mode&^unix.S_IFMT|unix.S_IFREG)
+	n, err := maker.Tmpfile(mode, o)
 	if err != nil {
 		return nil, err
 	}

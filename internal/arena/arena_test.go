@@ -130,6 +130,13 @@ func TestReadOnly(t *testing.T) {
 	if err := unix.Mprotect(p, unix.PROT_READ|unix.PROT_WRITE); err != unix.EACCES {
 		t.Errorf("mprotect: %v", err)
 	}
+	for _, flags := range []int{unix.MAP_SHARED, unix.MAP_PRIVATE} {
+		code, err := unix.Mmap(int(f.Fd()), 0, 4096, unix.PROT_READ|unix.PROT_EXEC, flags)
+		if err != nil {
+			t.Fatalf("map a library's code: %v", err)
+		}
+		defer unix.Munmap(code)
+	}
 	for _, f := range []*os.File{a.File(), f} {
 		if flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
 			t.Errorf("%s: flags %#x, %v", f.Name(), flags, err)
