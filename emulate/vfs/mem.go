@@ -155,9 +155,6 @@ func (n *memNode) Attr() (Attr, error) {
 // ask a map is as quick as to remember its answer.
 func (n *memNode) Volatile() bool { return true }
 
-// UseArena is [Mem.UseArena] of the whole file system.
-func (n *memNode) UseArena(a *arena.Arena) error { return n.fs.UseArena(a) }
-
 // MountInfo is the line of /proc/self/mounts.
 func (n *memNode) MountInfo() (source, kind, options string) { return "tmpfs", "tmpfs", "rw,relatime" }
 

@@ -3,13 +3,11 @@
 package vfs
 
 import (
-	"errors"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"oubliette/fdtable"
-	"oubliette/internal/arena"
 )
 
 // Device numbers of virtual file systems are anonymous ones (major 0), far above
@@ -173,18 +171,6 @@ func (d *Dentry) ReadOnly() bool {
 
 // SameMount reports that names can be moved between d and e.
 func (d *Dentry) SameMount(e *Dentry) bool { return d.mount == e.mount }
-
-// UseArena lets every mounted file system that can put its files into a; nil
-// takes them out again, so that a may be closed and the tree still be read.
-func (ns *Namespace) UseArena(a *arena.Arena) error {
-	var errs []error
-	for _, m := range ns.mounts {
-		if u, ok := m.root.Node.(ArenaUser); ok {
-			errs = append(errs, u.UseArena(a))
-		}
-	}
-	return errors.Join(errs...)
-}
 
 func (ns *Namespace) nextInode() uint64 {
 	ns.inode++

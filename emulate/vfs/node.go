@@ -6,7 +6,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"oubliette/fdtable"
-	"oubliette/internal/arena"
 )
 
 // Attr is what statx(2) tells of an inode.
@@ -122,11 +121,6 @@ type (
 	// Slotter keeps one Go value with the inode: the pipe behind a FIFO, the
 	// socket bound to a name.
 	Slotter interface{ Slot() *any }
-	// ArenaUser is a root directory whose files' content can lie in a jail's
-	// arena; see [Mem.UseArena]. Missing: its files are mapped in other ways.
-	ArenaUser interface {
-		UseArena(a *arena.Arena) error
-	}
 	// StatFSer is statfs(2) of the file system the node is in. Missing: zeros.
 	StatFSer interface {
 		StatFS() (unix.Statfs_t, error)
