@@ -117,7 +117,9 @@ func FuzzWalk(f *testing.F) {
 		w := vfs.Walk{Root: ns.Root(), Start: from.Dentry, NoFollow: nofollow}
 		w.Resolve = [...]uint64{unix.RESOLVE_IN_ROOT, unix.RESOLVE_BENEATH, unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_SYMLINKS, unix.RESOLVE_BENEATH | unix.RESOLVE_NO_XDEV}[how%4]
 		want := resolved(fd, top, path, nofollow, w.Resolve)
-		if got := walked(w, path); got != want {
+		// Before it says EXDEV the kernel starts again without RCU, and counts
+		// the links it went through twice.
+		if got := walked(w, path); got != want && !(got == "EXDEV" && want == "ELOOP") {
 			t.Errorf("%q from /%s, resolve %#x, nofollow %v: %s, kernel: %s", path, at, w.Resolve, nofollow, got, want)
 		}
 		if at == "" && w.Resolve == unix.RESOLVE_IN_ROOT {
