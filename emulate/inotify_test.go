@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"oubliette/internal/emutest"
 )
 
 var inNames = []string{"ACCESS", "MODIFY", "ATTRIB", "CLOSE_WRITE", "CLOSE_NOWRITE", "OPEN", "MOVED_FROM", "MOVED_TO", "CREATE",
@@ -252,4 +254,63 @@ func TestInotifyOverflow(t *testing.T) {
 		k.note("%d bytes, the last %s", total, last)
 		k.do1(in, "chmod", "d", 0o755)
 	})
+}
+
+// A read without O_NONBLOCK sleeps until something happens, and poll tells.
+func TestInotifyBlocks(t *testing.T) {
+	g := emutest.New(t)
+	in := g.Must("inotify_init")
+	g.Must("mkdir", "/d", 0o755)
+	g.Must("inotify_add_watch", in, "/d", unix.IN_CREATE)
+	other := g.Thread()
+	buf := make([]byte, 64)
+	read := g.Start("read", in, buf, len(buf))
+	if read.Done() {
+		t.Fatal("read gave something before anything happened")
+	}
+	other.Must("mkdir", "/d/x", 0o755)
+	if n, errno := read.Wait(); n != 32 || errno != 0 {
+		t.Errorf("read = %d, %v", n, errno)
+	}
+	// A process that ends lets go of the directory it was in.
+	g.Must("mkdir", "/d/cwd", 0o755)
+	g.Must("read", in, buf, len(buf))
+	child := g.Fork()
+	child.Must("close", in)
+	child.Must("chdir", "/d/cwd")
+	g.Must("inotify_add_watch", in, "/d/cwd", unix.IN_DELETE_SELF)
+	g.Must("rmdir", "/d/cwd")
+	g.Must("fcntl", in, unix.F_SETFL, unix.O_NONBLOCK)
+	if _, errno := g.Call("read", in, buf, len(buf)); errno != unix.EAGAIN {
+		t.Errorf("the directory went while a process was in it: %v", errno)
+	}
+	child.Exit(0)
+	if n, errno := g.Call("read", in, buf, len(buf)); n != 32 || errno != 0 { // and IN_IGNORED
+		t.Errorf("read = %d, %v", n, errno)
+	}
+}
+
+// What a guest can make the host keep is bounded.
+func TestInotifyBounds(t *testing.T) {
+	g := emutest.New(t)
+	n := 0
+	for {
+		_, errno := g.Call("inotify_init1", 0)
+		if errno != 0 {
+			if errno != unix.EMFILE {
+				t.Error(errno)
+			}
+			break
+		}
+		n++
+	}
+	if n != 128 {
+		t.Errorf("%d instances", n)
+	}
+	for fd := range n {
+		g.Must("close", fd)
+	}
+	if _, errno := g.Call("inotify_init1", 0); errno != 0 {
+		t.Error("closed instances still count:", errno)
+	}
 }
