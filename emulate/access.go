@@ -37,11 +37,7 @@ func (c *Call) accessAt(dirfd, pathname, mode, flags int) (uint64, error) {
 	if flags&unix.AT_EACCESS == 0 {
 		cred.UID, cred.GID = c.Task.Cred.RUID, c.Task.Cred.RGID
 	}
-	e, err := c.entryAs(dirfd, path, flags, cred)
-	if err != nil {
-		return 0, err
-	}
-	a, err := e.Attr()
+	e, a, err := c.attrAt(dirfd, path, flags, cred)
 	if err != nil {
 		return 0, err
 	}

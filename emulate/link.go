@@ -38,7 +38,11 @@ func (c *Call) linkAt(olddirfd, oldpath, newdirfd, newpath, flags int) (uint64, 
 	if err != nil {
 		return 0, err
 	}
-	if _, err := f.Dir.Link(c.Task.Access(), f.Name, old); err != nil {
+	_, err = f.Dir.Link(c.Task.Access(), f.Name, old)
+	if err == unix.ESTALE { // Of the host's, and removed.
+		err = unix.ENOENT
+	}
+	if err != nil {
 		return 0, err
 	}
 	c.Sys.notifyInode(old.Node, unix.IN_ATTRIB)

@@ -94,6 +94,20 @@ func (c *Call) entryAs(dirfd int, path string, flags int, cred vfs.Cred) (*vfs.D
 	return found.Dentry, err
 }
 
+// attrAt is entryAs and the entry's attributes. A file of the host's that is
+// replaced in between is looked up again.
+func (c *Call) attrAt(dirfd int, path string, flags int, cred vfs.Cred) (e *vfs.Dentry, a vfs.Attr, err error) {
+	for range estaleTries {
+		if e, err = c.entryAs(dirfd, path, flags, cred); err == nil {
+			a, err = e.Attr()
+		}
+		if err != unix.ESTALE {
+			break
+		}
+	}
+	return e, a, err
+}
+
 // parentAt finds the directory a last component is to be made in, removed from
 // or renamed in. A link in the last place is not followed, not even before a
 // slash (fs/namei.c:filename_parentat). Found.Dentry is nil if the name is free.

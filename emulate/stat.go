@@ -25,7 +25,11 @@ func fstat(c *Call) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return 0, c.putStat(entryOf(d), statbuf)
+	a, err := entryOf(d).Attr()
+	if err != nil {
+		return 0, err
+	}
+	return 0, c.putStat(&a, statbuf)
 }
 
 func newfstatat(c *Call) (uint64, error) {
@@ -49,20 +53,16 @@ func (c *Call) statPath(dirfd, pathname, flags int, buf uint64) (uint64, error) 
 	if flags&^statFlags != 0 && (path != "" || dirfd < 0) {
 		return 0, unix.EINVAL
 	}
-	e, err := c.entryAt(dirfd, path, flags)
+	_, a, err := c.attrAt(dirfd, path, flags, c.Task.Access())
 	if err != nil {
 		return 0, err
 	}
-	return 0, c.putStat(e, buf)
+	return 0, c.putStat(&a, buf)
 }
 
-func (c *Call) putStat(e *vfs.Dentry, buf uint64) error {
-	a, err := e.Attr()
-	if err != nil {
-		return err
-	}
+func (c *Call) putStat(a *vfs.Attr, buf uint64) error {
 	p := c.Sys.scratch[:abi.StatSize]
-	abi.PutStat(p, (*abi.Stat)(&a))
+	abi.PutStat(p, (*abi.Stat)(a))
 	return c.Write(buf, p)
 }
 
@@ -83,11 +83,7 @@ func statx(c *Call) (uint64, error) {
 	if mask&statxReserved != 0 || flags&statxSync == statxSync || flags&^statFlags != 0 {
 		return 0, unix.EINVAL
 	}
-	e, err := c.entryAt(dirfd, path, flags)
-	if err != nil {
-		return 0, err
-	}
-	a, err := e.Attr()
+	e, a, err := c.attrAt(dirfd, path, flags, c.Task.Access())
 	if err != nil {
 		return 0, err
 	}
