@@ -37,7 +37,7 @@ func (f *eventCounter) Read(p []byte) (int, error) {
 }
 
 func (f *eventCounter) Write(p []byte) (int, error) {
-	if len(p) < 8 {
+	if len(p) != 8 {
 		return 0, unix.EINVAL
 	}
 	n := leUint64(p)

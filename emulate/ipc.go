@@ -24,6 +24,9 @@ type ipcState struct {
 	watches       int    // epoll items in all
 	wakes, checks uint64 // counts events and loop checks, see epoll
 
+	mqueues map[string]*mqueue
+	mqBytes int64 // what they count against RLIMIT_MSGQUEUE
+
 	shm, sem, msg  ipcTable
 	sems, msgBytes int // semaphores and message bytes in all
 }
