@@ -154,6 +154,7 @@ func TestPipeBlocks(t *testing.T) {
 	g.Must("pipe2", &fds, 0)
 	r, w := fds[0], fds[1]
 	other := g.Fork()
+	closer := other.Thread()
 	buf := make([]byte, 10)
 	read := other.Start("read", r, buf, 10)
 	if read.Done() {
@@ -176,7 +177,7 @@ func TestPipeBlocks(t *testing.T) {
 		got += int(other.Must("read", r, make([]byte, 30000), 30000))
 	}
 	read = other.Start("read", r, buf, 10)
-	other.Thread().Must("close", w)
+	closer.Must("close", w)
 	if read.Done() {
 		t.Fatal("end of file although a writer is left")
 	}

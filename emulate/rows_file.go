@@ -2,11 +2,6 @@
 
 package emulate
 
-import "golang.org/x/sys/unix"
-
-// noSplice: as a file system without splice.
-const noSplice = "left out: EINVAL is what programs fall back on"
-
 // fileCalls are the calls on descriptors, data and mappings.
 var fileCalls = []Row{
 	// Opening and descriptors.
@@ -43,13 +38,10 @@ var fileCalls = []Row{
 	{"readahead", "fd off size", readahead, "checked and forgotten"},
 	{"readv", "fd iov ulong", readv, ""},
 	{"sendfile", "fd fd addr size", sendfile, ""},
-	{"splice", "fd addr fd addr size flags", refuse(unix.EINVAL), noSplice},
 	{"sync", "", syncCall, "nothing is behind a cache of the jail's"},
 	{"sync_file_range", "fd off off flags", sync_file_range, "checked and forgotten"},
 	{"syncfs", "fd", syncfs, "as sync"},
-	{"tee", "fd fd size flags", refuse(unix.EINVAL), noSplice},
 	{"truncate", "path off", truncate, ""},
-	{"vmsplice", "fd iov ulong flags", refuse(unix.EINVAL), noSplice},
 	{"write", "fd buf size", write, ""},
 	{"writev", "fd iov ulong", writev, ""},
 

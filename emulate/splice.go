@@ -191,21 +191,27 @@ func (c *Call) pipeToPipe(in, out spliceEnd, n int, nonblock, keep bool) (int, e
 	}
 }
 
+// fill puts in what there is room for, in pages that no write is merged into.
+func (p *pipe) fill(b []byte) {
+	for len(b) > 0 {
+		n := min(len(b), pipePage)
+		p.bufs = append(p.bufs, pipeBuffer{data: append(p.page(), b[:n]...)})
+		b = b[n:]
+	}
+	p.wakeReaders()
+}
+
 // fileToPipe is splice_file_to_pipe: what there is and fits.
 func (c *Call) fileToPipe(in, out spliceEnd, n int, nonblock bool) (int, error) {
 	for {
 		if err := c.awaitRoom(out.pipe, nonblock); err != nil {
 			return 0, err
 		}
-		p := make([]byte, min(n, out.pipe.room()))
+		p := c.Sys.chunk(uint64(min(n, out.pipe.room())))
 		k, err := in.d.ReadFile(p, in.off)
 		if err == nil {
-			for b := p[:k]; len(b) > 0; {
-				page := min(len(b), pipePage)
-				out.pipe.bufs = append(out.pipe.bufs, pipeBuffer{data: append(out.pipe.page(), b[:page]...)})
-				b = b[page:]
-			}
-			out.pipe.wakeReaders()
+			out.pipe.fill(p[:k])
+			c.Sys.notifyFile(in.d, unix.IN_ACCESS)
 			return k, nil
 		}
 		if err != unix.EAGAIN || in.nonblock() || in.d.Queue() == nil {
@@ -225,34 +231,101 @@ func (c *Call) pipeToFile(in, out spliceEnd, n int, nonblock bool) (int, error) 
 	if err := c.awaitData(in.pipe, nonblock); err != nil {
 		return 0, err
 	}
-	done := 0
-	for done < n && len(in.pipe.bufs) > 0 {
-		b := in.pipe.next()
+	if _, seeks := out.d.File.(io.WriterAt); seeks {
+		t := transfer{c: c, d: out.d, n: uint64(n)}
+		at := out.off
+		if at < 0 {
+			at = out.d.Offset
+		}
+		if err := t.limit(at); err != nil {
+			return 0, err
+		}
+		n = int(t.n)
+	}
+	done, err := c.drain(in.pipe, out, n)
+	if err == unix.EPIPE {
+		c.brokenPipe()
+	}
+	if done > 0 {
+		c.Sys.notifyFile(out.d, unix.IN_MODIFY)
+		err = nil
+	}
+	return done, err
+}
+
+// drain writes what is in the pipe, at most n bytes, waiting only for the first.
+func (c *Call) drain(from *pipe, to spliceEnd, n int) (done int, err error) {
+	for done < n && len(from.bufs) > 0 {
+		b := from.next()
 		b = b[:min(len(b), n-done)]
-		off := out.off
+		off := to.off
 		if off >= 0 {
 			off += int64(done)
 		}
-		k, err := out.d.WriteFile(b, off)
-		if err == unix.EAGAIN && done == 0 && !out.nonblock() && out.d.Queue() != nil {
-			if err := c.Wait(0, out.d.Queue()); err != nil {
+		k, err := to.d.WriteFile(b, off)
+		if err == unix.EAGAIN && done == 0 && !to.nonblock() && to.d.Queue() != nil {
+			if err := c.Wait(0, to.d.Queue()); err != nil {
 				return 0, err
 			}
 			continue
 		}
-		if err == unix.EPIPE {
-			c.brokenPipe()
+		if err != nil {
+			return done, err
 		}
-		if err != nil && done == 0 {
-			return 0, err
-		}
-		in.pipe.take(k)
+		from.take(k)
 		done += k
-		if err != nil || k < len(b) {
+		if k < len(b) {
 			break
 		}
 	}
 	return done, nil
+}
+
+// vmsplice copies between guest memory and a pipe, whichever way the descriptor
+// allows.
+func vmsplice(c *Call) (uint64, error) {
+	fd, iov, count, flags := c.FD(0), c.Addr(1), c.Size(2), c.Uint(3)
+	if flags&^spliceAll != 0 {
+		return 0, unix.EINVAL
+	}
+	d, err := c.Task.opened(fd)
+	if err != nil {
+		return 0, err
+	}
+	v, total, err := c.buffers(iov, uint32(min(count, maxIov+1)))
+	if err != nil || total == 0 {
+		return 0, err
+	}
+	f, ok := d.File.(*pipeFile)
+	if !ok {
+		return 0, unix.EBADF
+	}
+	defer d.Retain().Release()
+	nonblock := flags&spliceNonblock != 0
+	if f.writes() {
+		if err := c.awaitRoom(f.pipe, nonblock); err != nil {
+			return 0, err
+		}
+		p := c.Sys.chunk(min(total, uint64(f.room())))
+		n, err := c.gather(v, 0, p)
+		f.fill(p[:n])
+		return uint64(n), err
+	}
+	if err := c.awaitData(f.pipe, nonblock); err != nil {
+		return 0, err
+	}
+	for done := uint64(0); ; {
+		p := f.next()
+		n, err := c.scatter(v, done, p[:min(uint64(len(p)), total-done)])
+		f.take(n)
+		done += uint64(n)
+		if err != nil && done == 0 {
+			return 0, err
+		}
+		if n == 0 || n < len(p) {
+			return done, nil
+		}
+	}
 }
 
 func tee(c *Call) (uint64, error) {
