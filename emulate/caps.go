@@ -67,6 +67,26 @@ func (k *Cred) fixCaps(old Cred, securebits uint32) {
 	k.setCaps(s)
 }
 
+// fsCaps is CAP_FS_MASK of security/commoncap.c: what follows the file system
+// user id.
+const fsCaps = 1<<unix.CAP_CHOWN | 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_DAC_READ_SEARCH |
+	1<<unix.CAP_FOWNER | 1<<unix.CAP_FSETID | 1<<unix.CAP_LINUX_IMMUTABLE |
+	1<<unix.CAP_MKNOD | 1<<unix.CAP_MAC_OVERRIDE
+
+// fixFSCaps adjusts the effective set after setfsuid(2).
+func (k *Cred) fixFSCaps(old uint32) {
+	s := k.Capabilities()
+	switch {
+	case old == 0 && k.FSUID != 0:
+		s.Effective &^= fsCaps
+	case old != 0 && k.FSUID == 0:
+		s.Effective |= s.Permitted & fsCaps
+	default:
+		return
+	}
+	k.setCaps(s)
+}
+
 // Exec is the identity after execve(2) of a program without privileges of its
 // own (capabilities(7), "Transformation of capabilities during execve()").
 func (k Cred) Exec() Cred {

@@ -29,16 +29,22 @@ func cpuClockOf(id int32) (c cpuClock, ok bool) {
 		return cpuClock{kind: cpuSched, fixed: true}, true
 	case id == unix.CLOCK_THREAD_CPUTIME_ID:
 		return cpuClock{kind: cpuSched, thread: true, fixed: true}, true
-	case id < 0 && id&3 != 3: // 3 is a clock device's descriptor
+	case id < 0 && !isDeviceClock(id):
 		return cpuClock{pid: int(^(id >> 3)), thread: id&4 != 0, kind: int(id & 3)}, true
 	}
 	return cpuClock{}, false
 }
 
+// isDeviceClock reports the id of a clock behind a descriptor (/dev/ptp0).
+func isDeviceClock(id int32) bool { return id < 0 && id&7 == 3 }
+
 // cpuTime is what clock shows, in ns. EINVAL: a thread of another process, or no
 // such process (kernel/time/posix-cpu-timers.c:pid_for_clock).
 func (c *Call) cpuTime(clock cpuClock) (int64, error) {
 	t := c.Task
+	if clock.kind > cpuSched {
+		return 0, unix.EINVAL
+	}
 	if clock.pid != 0 {
 		if t = c.Sys.tasks[clock.pid]; t == nil {
 			return 0, unix.EINVAL

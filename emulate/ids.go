@@ -153,6 +153,9 @@ func (c *Call) setFSID(which func(*Cred) ids) (uint64, error) {
 		*i.fs = id
 		return nil
 	})
+	if k := &c.Task.Cred; which(k).fs == &k.FSUID {
+		k.fixFSCaps(old)
+	}
 	return uint64(old), nil
 }
 

@@ -69,9 +69,6 @@ func prctl(c *Call) (uint64, error) {
 		return flag(p.Attr.NoHugePages), nil
 	case unix.PR_SET_TIMERSLACK: // kept and shown
 		t.Attr.TimerSlack = arg2
-		if int64(arg2) <= 0 {
-			t.Attr.TimerSlack = 0
-		}
 		return 0, nil
 	case unix.PR_GET_TIMERSLACK:
 		if t.Attr.TimerSlack == 0 {
@@ -167,10 +164,11 @@ func (c *Call) prctlCaps(option int, arg2, arg3, rest uint64) (uint64, error) {
 	case unix.PR_GET_SECUREBITS:
 		return uint64(*bits), nil
 	case unix.PR_SET_SECUREBITS:
-		const locks, all = 0xaa, 0xff
-		locked := *bits & locks
-		if locked>>1&(*bits^uint32(arg2)) != 0 || locked&^uint32(arg2) != 0 ||
-			arg2&^all != 0 || !k.Capable(unix.CAP_SETPCAP) {
+		// SECURE_ALL_LOCKS, all bits, and those that need no privilege.
+		const locks, all, unprivileged = 0xaaa, 0xfff, 0xf00
+		locked, changed := *bits&locks, *bits^uint32(arg2)
+		if locked>>1&changed != 0 || locked&^uint32(arg2) != 0 || arg2&^all != 0 ||
+			!k.Capable(unix.CAP_SETPCAP) && (changed == 0 || changed&^unprivileged != 0) {
 			return 0, unix.EPERM
 		}
 		*bits = uint32(arg2)

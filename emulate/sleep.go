@@ -23,11 +23,12 @@ func nanosleep(c *Call) (uint64, error) {
 func clock_nanosleep(c *Call) (uint64, error) {
 	clockid, flags, req, rem := int32(c.Int(0)), c.Flags(1), c.Addr(2), c.Addr(3)
 	cpu, isCPU := cpuClockOf(clockid)
-	if !isCPU && !isClock(clockid) {
+	device := isDeviceClock(clockid)
+	if !isCPU && !device && !isClock(clockid) {
 		return 0, unix.EINVAL
 	}
 	switch {
-	case isCPU && cpu.fixed && cpu.thread,
+	case device, isCPU && cpu.fixed && cpu.thread,
 		clockid == unix.CLOCK_MONOTONIC_RAW, clockid == unix.CLOCK_REALTIME_COARSE,
 		clockid == unix.CLOCK_MONOTONIC_COARSE, clockid == unix.CLOCK_REALTIME_ALARM,
 		clockid == unix.CLOCK_BOOTTIME_ALARM: // no wake-up clock in a jail

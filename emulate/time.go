@@ -108,7 +108,8 @@ func timeCall(c *Call) (uint64, error) {
 func clock_settime(c *Call) (uint64, error) {
 	clockid, tp := int32(c.Int(0)), c.Addr(1)
 	cpu, isCPU := cpuClockOf(clockid)
-	if isCPU && cpu.fixed || !isCPU && clockid != unix.CLOCK_REALTIME {
+	device := isDeviceClock(clockid)
+	if isCPU && cpu.fixed || !isCPU && !device && clockid != unix.CLOCK_REALTIME {
 		return 0, unix.EINVAL
 	}
 	var ts unix.Timespec
@@ -119,7 +120,7 @@ func clock_settime(c *Call) (uint64, error) {
 		if _, err := c.cpuTime(cpu); err != nil {
 			return 0, err
 		}
-	} else if !validTimespec(ts) || ts.Sec > settableSeconds {
+	} else if device || !validTimespec(ts) || ts.Sec > settableSeconds {
 		return 0, unix.EINVAL
 	}
 	return 0, unix.EPERM
