@@ -48,5 +48,5 @@ var pollCalls = []Row{
 	{"timerfd_create", "int flags", timerfd_create, ""},
 	{"timerfd_gettime", "fd out:addr", timerfd_gettime, ""},
 	{"timerfd_settime", "fd flags addr out:addr", timerfd_settime, "the clock is never set, so nothing is cancelled"},
-	{"vmsplice", "fd iov ulong flags", vmsplice, "copies, so a gift is none"},
+	{"vmsplice", "fd iov size flags", vmsplice, "copies, so a gift is none"},
 }

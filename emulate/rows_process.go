@@ -3,10 +3,10 @@
 package emulate
 
 var processCalls = []Row{
-	{"clone", "hex hex addr addr hex", clone, "no namespaces, no CLONE_PIDFD"},
+	{"clone", "flags flags addr addr flags", clone, "no namespaces, no CLONE_PIDFD"},
 	{"clone3", "addr size", clone3, "no namespaces, CLONE_PIDFD, set_tid, cgroup or CLONE_CLEAR_SIGHAND"},
-	{"execve", "path argv envp", execve, "set-user-ID bits are ignored"},
-	{"execveat", "dirfd path argv envp atflags", execveat, "set-user-ID bits are ignored"},
+	{"execve", "path addr addr", execve, "set-user-ID bits are ignored"},
+	{"execveat", "dirfd path addr addr flags", execveat, "set-user-ID bits are ignored"},
 	{"fork", "", fork, ""},
 	{"getpgid", "pid", getpgid, ""},
 	{"getpgrp", "", getpgrp, ""},
@@ -21,7 +21,7 @@ var processCalls = []Row{
 	{"setsid", "", setsid, ""},
 	{"tgkill", "pid pid sig", tgkill, ""},
 	{"tkill", "pid sig", tkill, ""},
-	{"unshare", "hex", unshare, "no namespaces"},
+	{"unshare", "flags", unshare, "no namespaces"},
 	{"vfork", "", vfork, ""},
 	{"wait4", "pid out:addr int out:addr", wait4, ""},
 	{"waitid", "int pid out:addr int out:addr", waitid, ""},
