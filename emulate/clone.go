@@ -145,6 +145,7 @@ func (s *System) newTask(t *Task, a cloneArgs) *Task {
 		}
 		p.Parent.Children = append(p.Parent.Children, p)
 		s.processes[p.PID] = p
+		p.inheritShm(s, old)
 	}
 	n.Process = p
 	p.Threads[n.TID] = n

@@ -136,6 +136,7 @@ func (t *Task) commitExec(exe *vfs.Dentry, comm string, args, env []string) {
 	t.UnshareFiles()
 	t.FDs.CloseOnExec()
 	p.timers.drop()
+	p.detachAll(s)
 	p.Exe, p.Args, p.Env, p.execed = exe, args, env, true
 	p.chldNoWait, p.chldNoStop = false, false // SIG_IGN stays, flags of handlers go
 	t.Comm = comm[:min(len(comm), 15)]

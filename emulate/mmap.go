@@ -98,13 +98,19 @@ func mmap(c *Call) (uint64, error) {
 	if flags&unix.MAP_GROWSDOWN != 0 {
 		return 0, unix.EINVAL
 	}
-	args[4], args[5] = uint64(c.Sys.ArenaFDs[m.Arena]), uint64(m.Offset)
-	at, err := c.Task.Machine.Native(c.Nr, args)
+	return c.Sys.mapPlace(c.Task, entryOf(d), m, args)
+}
+
+// mapPlace lets the kernel map a place in an arena; the first four arguments are
+// mmap's own. It notes whose place it is.
+func (s *System) mapPlace(t *Task, e *vfs.Dentry, m fdtable.Mapping, args [6]uint64) (uint64, error) {
+	args[4], args[5] = uint64(s.ArenaFDs[m.Arena]), uint64(m.Offset)
+	at, err := t.Machine.Native(sysno.Must("mmap"), args)
 	if err == nil {
-		if c.Sys.mapped == nil {
-			c.Sys.mapped = make(map[slot]*vfs.Dentry)
+		if s.mapped == nil {
+			s.mapped = make(map[slot]*vfs.Dentry)
 		}
-		c.Sys.mapped[slotOf(m.Arena, m.Offset)] = entryOf(d)
+		s.mapped[slotOf(m.Arena, m.Offset)] = e
 	}
 	return at, err
 }

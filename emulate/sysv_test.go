@@ -5,6 +5,7 @@ package emulate_test
 import (
 	"encoding/binary"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -199,4 +200,94 @@ func TestMsg(t *testing.T) {
 	if _, errno := wait.Wait(); errno != unix.EIDRM {
 		t.Errorf("msgrcv of a removed queue gives %v", errno)
 	}
+}
+
+func TestShm(t *testing.T) {
+	const rdonly, rnd, remap = 0o10000, 0o20000, 0o40000
+	emutest.Twin(t, func(s *emutest.Script) {
+		if s.Emulated {
+			mapper(t, s.Guest)
+		}
+		rmid := func(id emutest.FD) { _, _ = s.Quiet("shmctl", id, 0, 0) }
+		s.Call("shmget", 0, 0, 0o600)
+		s.Call("shmget", 0, -1, 0o600)
+		s.Call("shmget", 0x0badcafe, 1, 0o600)
+		id := ipcID(s, rmid, "shmget", 0, 5000, 0o640)
+		stat := func() {
+			s.T.Helper()
+			ds := make([]byte, 112)
+			_, errno := s.Quiet("shmctl", id, 2, ds)
+			s.Logf("stat %v", errno)
+			perms(s, ds)
+			s.Logf("size and attached %x %x", ds[48:56], ds[88:96])
+		}
+		at := func(addr any, flags int) uint64 {
+			s.T.Helper()
+			n, errno := s.Quiet("shmat", id, addr, flags)
+			s.Logf("shmat %v", errno)
+			return n
+		}
+		stat()
+		a, b := at(nil, 0), at(nil, rdonly)
+		stat()
+		pa, pb := (*[8192]byte)(pointer(a)), (*[8192]byte)(pointer(b))
+		copy(pa[:], "hello")
+		pa[8191] = 'x'
+		s.Logf("%q %q", pb[:5], pb[8191:])
+		s.Logf("read only: %v", unix.Mprotect(pb[:4096], unix.PROT_READ|unix.PROT_WRITE))
+		at(a, 0)
+		at(a+1, 0)
+		at(nil, remap)
+		s.Logf("remap %v", at(b+5, remap|rnd) == b)
+		stat()
+		s.Call("shmat", -1, nil, 0)
+		s.Call("shmat", 1<<30, nil, 0)
+		s.Quiet("shmdt", b)
+		s.Call("shmdt", 4096)
+		_, errno := s.Quiet("shmdt", b)
+		s.Logf("shmdt twice %v", errno)
+		for _, cmd := range []int{11, 12, 99, -1} {
+			s.Call("shmctl", id, cmd, 0)
+		}
+		s.Call("shmctl", id, 0, 0)
+		stat()
+		s.Logf("%q", pa[:5])
+		_, errno = s.Quiet("shmdt", a)
+		s.Logf("shmdt %v", errno)
+		stat()
+	})
+}
+
+// TestShmProcesses: attachments are inherited, and end with the process.
+func TestShmProcesses(t *testing.T) {
+	g := emutest.New(t)
+	mapper(t, g)
+	id := g.Must("shmget", 9, 4096, ipcCreat|0o600)
+	g.Must("shmat", id, nil, 0)
+	attached := func(want byte) {
+		t.Helper()
+		ds := make([]byte, 112)
+		g.Must("shmctl", id, 2, ds)
+		if ds[88] != want {
+			t.Errorf("%d attachments, not %d", ds[88], want)
+		}
+	}
+	child := g.Fork()
+	attached(2)
+	g.Must("shmctl", id, 0, 0)
+	child.Exit(0)
+	attached(1)
+	if _, errno := g.Call("shmget", 9, 4096, 0o600); errno != unix.ENOENT {
+		t.Errorf("key of a removed segment gives %v", errno)
+	}
+	g.Exit(0)
+	other := emutest.New(t)
+	if _, errno := other.Call("shmctl", id, 2, make([]byte, 112)); errno != unix.EINVAL {
+		t.Errorf("segment of another jail gives %v", errno)
+	}
+}
+
+// pointer is the memory at an address this process has mapped.
+func pointer(addr uint64) unsafe.Pointer {
+	return *(*unsafe.Pointer)(unsafe.Pointer(&addr))
 }

@@ -83,6 +83,7 @@ type Process struct {
 	selfUsage, childUsage Usage         // of the ended process; of its reaped children
 	signalled             fdtable.Queue // woken when a signal was sent to it
 	timers                processTimers
+	shm                   shmAttached
 	atExit                []func()
 }
 
