@@ -2,6 +2,9 @@
 
 package emulate
 
+// noAIO: as a kernel built without CONFIG_AIO.
+const noAIO = "left out: programs fall back on threads or plain calls"
+
 // fileCalls are the calls on descriptors, data and mappings.
 var fileCalls = []Row{
 	// Opening and descriptors.
@@ -15,7 +18,6 @@ var fileCalls = []Row{
 	{"flock", "fd int", flock, ""},
 	{"ioctl", "fd uint addr", ioctl, "no inode flags, extents or clones; a terminal's are its own"},
 	{"memfd_create", "str flags", memfd_create, "no huge pages"},
-	{"memfd_secret", "flags", nil, "memory the warden could not read"},
 	{"open", "path flags mode", open, ""},
 	{"openat", "dirfd path flags mode", openat, ""},
 	{"openat2", "dirfd path addr size", openat2, ""},
@@ -45,10 +47,17 @@ var fileCalls = []Row{
 	{"write", "fd buf size", write, ""},
 	{"writev", "fd iov size", writev, ""},
 
+	// Asynchronous input and output, which libraries do with threads instead.
+	{"io_cancel", "ulong addr out:addr", nil, noAIO},
+	{"io_destroy", "ulong", nil, noAIO},
+	{"io_getevents", "ulong long long out:addr addr", nil, noAIO},
+	{"io_pgetevents", "ulong long long out:addr addr addr", nil, noAIO},
+	{"io_setup", "uint out:addr", nil, noAIO},
+	{"io_submit", "ulong long addr", nil, noAIO},
+
 	// Mappings.
 	{"brk", "addr", native, nativeNote},
 	{"madvise", "addr size int", madvise, "no memory failures"},
-	{"map_shadow_stack", "addr size flags", nil, "no shadow stacks"},
 	{"mincore", "addr size out:buf", mincore, "every mapped page is said to be there"},
 	{"mlock", "addr size", native, "bounded by the host's RLIMIT_MEMLOCK"},
 	{"mlock2", "addr size flags", native, "as mlock"},
@@ -62,5 +71,4 @@ var fileCalls = []Row{
 	{"munlockall", "", native, "as mlock"},
 	{"munmap", "addr size", native, nativeNote},
 	{"remap_file_pages", "addr size int size flags", nil, "would reach other files of the arena"},
-	{"userfaultfd", "flags", nil, "would let a guest hold up the warden's reads"},
 }

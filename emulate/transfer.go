@@ -15,8 +15,8 @@ const (
 	// maxChunk is how much is copied at a time: what one datagram may hold
 	// (net.core.wmem_max), and small beside a cache.
 	maxChunk = 256 << 10
-	// turn is how much one call copies before other tasks get their turn.
-	turn = 16 << 20
+	// turn is how many steps one call makes before other tasks have theirs.
+	turn = 64
 )
 
 // chunk is the system's one copying buffer, as long as n needs and maxChunk
@@ -55,6 +55,7 @@ type transfer struct {
 	once  bool // RWF_NOWAIT
 	mute  bool // RWF_NOSIGNAL
 	done  uint64
+	steps int
 }
 
 // read moves bytes of the file to sink, which is told how many came before. It
@@ -108,7 +109,7 @@ func (t *transfer) readAt(sink func(uint64, []byte) (int, error)) error {
 
 // pause yields now and then in a long transfer.
 func (t *transfer) pause() error {
-	if t.done%turn != 0 {
+	if t.steps++; t.steps%turn != 0 {
 		return nil
 	}
 	t.d.Retain()
@@ -158,8 +159,7 @@ func (t *transfer) stream(write bool, try func() error) error {
 }
 
 // write moves bytes from source, which is told how many came before, to the
-// file. source gives less than asked where the guest's memory or another file
-// ends.
+// file. source gives nothing where the guest's memory or another file ends.
 func (t *transfer) write(source func(done uint64, p []byte) (int, error)) (uint64, error) {
 	var err error
 	if _, seekable := t.d.File.(io.WriterAt); seekable {
@@ -199,7 +199,7 @@ func (t *transfer) writeAt(source func(uint64, []byte) (int, error)) error {
 		n, err := t.put(p[:got], at)
 		t.done += uint64(n)
 		at += int64(n)
-		if err != nil || n < len(p) || t.done == t.n {
+		if err != nil || n < got || t.done == t.n {
 			return err
 		}
 		if err := t.pause(); err != nil {
@@ -268,7 +268,7 @@ func (t *transfer) writeStream(source func(uint64, []byte) (int, error)) error {
 			return err
 		case n < got:
 			return unix.EAGAIN
-		case got < len(p), t.done == t.n:
+		case t.done == t.n:
 			return nil
 		}
 	}
