@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"strconv"
 	"strings"
 
 	"oubliette/internal/sysno"
@@ -47,11 +48,14 @@ func (ps *problems) add(where, format string, args ...any) {
 	*ps = append(*ps, &Error{Where: where, What: fmt.Sprintf(format, args...)})
 }
 
+// item is element i of a list.
+func item(list string, i int) string { return list + "[" + strconv.Itoa(i) + "]" }
+
 // Validate tells everything that is wrong with p, as joined [*Error] values.
 func (p Policy) Validate() error {
 	var ps problems
 	for i, r := range p.Calls {
-		ps.rule(fmt.Sprintf("calls[%d]", i), r)
+		ps.rule(item("calls", i), r)
 	}
 	switch p.Default {
 	case "", Kill, Emulate, Deny:
@@ -77,7 +81,7 @@ func (ps *problems) rule(where string, r Rule) {
 		ps.add(where+".calls", "names no call: the policy's default is for all calls without a rule")
 	}
 	for i, name := range r.Calls {
-		at := fmt.Sprintf("%s.calls[%d]", where, i)
+		at := item(where+".calls", i)
 		if _, ok := sysno.Number(name); !ok {
 			ps.add(at, "no x86-64 call is named %q%s", name, suggest(name))
 		} else if why := mustStop[name]; why != "" && r.Action == Allow {
@@ -85,7 +89,7 @@ func (ps *problems) rule(where string, r Rule) {
 		}
 	}
 	for i, c := range r.When {
-		ps.condition(fmt.Sprintf("%s.when[%d]", where, i), c)
+		ps.condition(item(where+".when", i), c)
 	}
 	switch r.Action {
 	case Kill, Emulate, Allow, Deny:
@@ -117,24 +121,26 @@ func (ps *problems) condition(where string, c Condition) {
 }
 
 // mounts checks each mount and their order: at holds where the ones before are,
-// inside what directories lie that have one below them.
+// inside, one more than the first that is below a directory.
 func (ps *problems) mounts(mounts []Mount) {
 	at, inside := map[string]int{}, map[string]int{}
 	for i, m := range mounts {
-		where := fmt.Sprintf("mounts[%d]", i)
+		where := item("mounts", i)
 		ps.mount(where, m)
 		if m.Kind == KindProgram { // joins what is there
 			continue
 		}
 		if j, ok := at[m.Guest]; ok {
 			ps.add(where+".guest", "mounts[%d] is at %s too: remove one", j, m.Guest)
-		} else if j, ok := inside[m.Guest]; ok {
+		} else if j := inside[m.Guest] - 1; j >= 0 {
 			ps.add(where+".guest", "%s would hide mounts[%d] at %s: put the outer mount first", m.Guest, j, mounts[j].Guest)
 		}
 		at[m.Guest] = i
 		for dir := m.Guest; len(dir) > 1; {
-			dir = path.Dir(dir)
-			inside[dir] = i
+			if dir = path.Dir(dir); inside[dir] > 0 {
+				break
+			}
+			inside[dir] = i + 1
 		}
 	}
 }
