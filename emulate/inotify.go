@@ -13,11 +13,11 @@ import (
 	"oubliette/internal/abi"
 )
 
-// Bounds of /proc/sys/fs/inotify: per instance as on Linux, and for a whole jail,
-// because the events lie in the host's memory.
+// Bounds of /proc/sys/fs/inotify, and one for the events of a whole jail, because
+// they lie in the host's memory.
 const (
 	maxInotify        = 128   // instances
-	maxInotifyWatches = 65536 // of an instance
+	maxInotifyWatches = 65536 // in all instances
 	maxEvents         = 16384 // of an instance
 	maxEventsOfAll    = 65536 // of all: about 20 MiB with the longest names
 	inotifyEventSize  = 16    // struct inotify_event without the name
@@ -156,13 +156,14 @@ func (in *inotify) add(n vfs.Node, mask uint32) (int32, error) {
 		}
 		return w.wd, nil
 	}
-	if len(in.byWd) >= maxInotifyWatches {
+	if in.sys.watches.count >= maxInotifyWatches {
 		return 0, unix.ENOSPC
 	}
 	in.lastWd++
 	w := &watch{in, in.lastWd, n, mask & inKept}
 	in.byWd[w.wd], in.byNode[n] = w, w
 	all := &in.sys.watches
+	all.count++
 	if all.by == nil {
 		all.by = make(map[vfs.Node][]*watch)
 	}
@@ -192,6 +193,7 @@ func (w *watch) remove() {
 
 func (w *watch) unhook() {
 	in, all := w.in, &w.in.sys.watches
+	all.count--
 	delete(in.byWd, w.wd)
 	delete(in.byNode, w.node)
 	list := slices.DeleteFunc(slices.Clone(all.by[w.node]), func(x *watch) bool { return x == w })

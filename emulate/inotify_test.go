@@ -313,4 +313,16 @@ func TestInotifyBounds(t *testing.T) {
 	if _, errno := g.Call("inotify_init1", 0); errno != 0 {
 		t.Error("closed instances still count:", errno)
 	}
+	in, other := g.Must("inotify_init"), g.Must("inotify_init")
+	name := []byte("/d00000\x00")
+	for i := range 65536 {
+		copy(name[2:], fmt.Sprintf("%05d", i))
+		g.Must("mknod", name, 0o600, 0)
+		g.Must("inotify_add_watch", []uint64{in, other}[i%2], name, unix.IN_ATTRIB)
+	}
+	if _, errno := g.Call("inotify_add_watch", in, "/", unix.IN_ATTRIB); errno != unix.ENOSPC {
+		t.Error("one watch too many:", errno)
+	}
+	g.Must("close", other)
+	g.Must("inotify_add_watch", in, "/", unix.IN_ATTRIB)
 }

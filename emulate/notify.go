@@ -19,6 +19,7 @@ import (
 type watches struct {
 	by        map[vfs.Node][]*watch
 	instances int
+	count     int // watches
 	queued    int // events not read yet, in all instances
 	cookie    uint32
 }
