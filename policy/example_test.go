@@ -1,7 +1,10 @@
 package policy_test
 
 import (
+	"errors"
 	"fmt"
+	"strings"
+	"time"
 
 	"oubliette/policy"
 )
@@ -62,4 +65,58 @@ func ExampleCondition() {
 	fmt.Println(c, c.Holds([6]uint64{0, 4095}), c.Holds([6]uint64{0, 4096}))
 	// Output:
 	// arg1 >= 0x1000 false true
+}
+
+func ExampleMount() {
+	for _, m := range []policy.Mount{
+		{Guest: "/usr", Kind: policy.KindHost, Host: "/usr", Frozen: true},
+		{Guest: "/work", Kind: policy.KindHost, Host: "/srv/project", Overlay: true, Bytes: 1 << 20},
+		{Guest: "/etc/motd", Kind: policy.KindText, Text: "be nice\n"},
+	} {
+		fmt.Println(m)
+	}
+	// Output:
+	// /usr host frozen
+	// /work host /srv/project overlay at most 1048576 bytes
+	// /etc/motd text 8 bytes
+}
+
+// A program that answers the same on every run.
+func ExampleTime() {
+	p := policy.Prison()
+	seed := uint64(42)
+	p.Seed = &seed
+	p.Time = policy.Time{Start: time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)}
+	p.Identity = policy.Identity{UID: 1, GID: 1, Hostname: "nowhere", CPUs: 2}
+	p.Limits = policy.Limits{Memory: 1 << 30, Wall: time.Minute}
+	_, settings, _ := strings.Cut(p.String(), "mount /dev dev\n")
+	fmt.Print(settings)
+	// Output:
+	// limits memory 1073741824 wall 1m0s
+	// identity uid 1 gid 1 hostname nowhere cpus 2
+	// time 2000-01-01 00:00:00 +0000 UTC
+	// seed 42
+}
+
+// Who looks up every call of a running program asks a Table.
+func ExampleTable() {
+	t := policy.Prison().Table()
+	const mmap, anonymous = 9, 0x22
+	fmt.Println(t.Lookup(mmap, [6]uint64{0, 4096, 3, anonymous}).Action)
+	fmt.Println(t.Lookup(mmap, [6]uint64{0, 4096, 3, 0, 5}).Action)
+	// Output:
+	// allow
+	// emulate
+}
+
+func ExampleError() {
+	err := policy.Policy{Mounts: []policy.Mount{{Guest: "data", Kind: policy.KindMemory}}}.Validate()
+	var e *policy.Error
+	if errors.As(err, &e) {
+		fmt.Println(e.Where)
+		fmt.Println(e.What)
+	}
+	// Output:
+	// mounts[0].guest
+	// "data" is relative: write an absolute path
 }
