@@ -48,12 +48,12 @@ var fileCalls = []Row{
 	{"writev", "fd iov size", writev, ""},
 
 	// Asynchronous input and output, which libraries do with threads instead.
-	{"io_cancel", "ulong addr out:addr", nil, noAIO},
-	{"io_destroy", "ulong", nil, noAIO},
-	{"io_getevents", "ulong long long out:addr addr", nil, noAIO},
-	{"io_pgetevents", "ulong long long out:addr addr addr", nil, noAIO},
+	{"io_cancel", "long addr out:addr", nil, noAIO},
+	{"io_destroy", "long", nil, noAIO},
+	{"io_getevents", "long long long out:addr addr", nil, noAIO},
+	{"io_pgetevents", "long long long out:addr addr addr", nil, noAIO},
 	{"io_setup", "uint out:addr", nil, noAIO},
-	{"io_submit", "ulong long addr", nil, noAIO},
+	{"io_submit", "long long addr", nil, noAIO},
 
 	// Mappings.
 	{"brk", "addr", native, nativeNote},
