@@ -14,6 +14,8 @@ const (
 	noModules  = "the kernel is the host's"
 	noKeys     = "like a kernel without key management"
 	noObserver = "nobody but the warden looks into a process"
+	noPIDFD    = "no descriptors of processes"
+	vnet       = "sockets come with package vnet"
 	gone       = "not in a Linux of today"
 )
 
@@ -93,8 +95,13 @@ var systemCalls = []Row{
 
 	// Native ones, should a policy send them here.
 	{"futex", "addr int int addr addr int", native, nativeNote},
+	{"futex_requeue", "addr flags int int", native, nativeNote},
+	{"futex_wait", "addr size size flags addr int", native, nativeNote},
+	{"futex_waitv", "addr uint flags addr int", native, nativeNote},
+	{"futex_wake", "addr size int flags", native, nativeNote},
 	{"membarrier", "int flags int", native, nativeNote},
 	{"rseq", "addr size flags uint", native, nativeNote},
+	{"rseq_slice_yield", "", native, nativeNote},
 	{"rt_sigpending", "out:addr size", native, nativeNote},
 	{"rt_sigprocmask", "int addr out:addr size", native, nativeNote},
 	{"rt_sigreturn", "", nil, "native only: it replaces every register"},
@@ -153,6 +160,32 @@ var systemCalls = []Row{
 	{"request_key", "str str str int", nil, noKeys},
 	{"uprobe", "", nil, noObserver},
 	{"uretprobe", "", nil, noObserver},
+
+	// What is left out, which programs do without.
+	{"pidfd_getfd", "fd int flags", nil, noPIDFD},
+	{"pidfd_open", "pid flags", nil, noPIDFD},
+	{"pidfd_send_signal", "fd sig addr flags", nil, noPIDFD},
+	{"process_mrelease", "fd flags", nil, noPIDFD},
+
+	// Sockets come with package vnet.
+	{"accept", "fd sockaddr addr", nil, vnet},
+	{"accept4", "fd sockaddr addr flags", nil, vnet},
+	{"bind", "fd sockaddr int", nil, vnet},
+	{"connect", "fd sockaddr int", nil, vnet},
+	{"getpeername", "fd sockaddr addr", nil, vnet},
+	{"getsockname", "fd sockaddr addr", nil, vnet},
+	{"getsockopt", "fd int int addr addr", nil, vnet},
+	{"listen", "fd int", nil, vnet},
+	{"recvfrom", "fd out:buf size flags sockaddr addr", nil, vnet},
+	{"recvmmsg", "fd addr uint flags addr", nil, vnet},
+	{"recvmsg", "fd addr flags", nil, vnet},
+	{"sendmmsg", "fd addr uint flags", nil, vnet},
+	{"sendmsg", "fd addr flags", nil, vnet},
+	{"sendto", "fd buf size flags sockaddr int", nil, vnet},
+	{"setsockopt", "fd int int addr int", nil, vnet},
+	{"shutdown", "fd int", nil, vnet},
+	{"socket", "int int int", nil, vnet},
+	{"socketpair", "int int int out:addr", nil, vnet},
 
 	// Entries of the table that no Linux of today answers.
 	{"_sysctl", "addr", nil, gone},

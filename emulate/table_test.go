@@ -39,7 +39,7 @@ func TestCalls(t *testing.T) {
 	}
 }
 
-// A call without a row is ENOSYS without a word: this lists them.
+// A call without a row would be ENOSYS without a word.
 func TestMissingCalls(t *testing.T) {
 	have := make(map[string]bool)
 	for _, r := range emulate.Calls() {
@@ -51,5 +51,7 @@ func TestMissingCalls(t *testing.T) {
 			missing = append(missing, name)
 		}
 	}
-	t.Logf("without a row: %s", strings.Join(missing, " "))
+	if missing != nil {
+		t.Errorf("without a row: %s", strings.Join(missing, " "))
+	}
 }
