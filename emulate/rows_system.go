@@ -156,10 +156,13 @@ var systemCalls = []Row{
 	{"lsm_get_self_attr", "uint addr addr flags", nil, "no security module"},
 	{"lsm_list_modules", "addr addr flags", nil, "no security module"},
 	{"lsm_set_self_attr", "uint addr size flags", nil, "no security module"},
+	{"map_shadow_stack", "addr size flags", nil, "no shadow stacks"},
+	{"memfd_secret", "flags", nil, "a native descriptor would be needed"},
 	{"modify_ldt", "int addr size", nil, "no segments of the guest's own"},
 	{"request_key", "str str str int", nil, noKeys},
 	{"uprobe", "", nil, noObserver},
 	{"uretprobe", "", nil, noObserver},
+	{"userfaultfd", "flags", nil, "it could stop the warden in the middle of a call"},
 
 	// What is left out, which programs do without.
 	{"pidfd_getfd", "fd int flags", nil, noPIDFD},
