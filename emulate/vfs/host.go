@@ -70,6 +70,7 @@ type host struct {
 	listed int  // names in cached listings
 	epoch  int  // of cached listings
 	buf    []byte
+	images images
 }
 
 // inode is an inode's identity.
@@ -94,6 +95,7 @@ type hostNode struct {
 	link  string    // frozen: what Readlink gave
 	list  []DirEntry
 	epoch int
+	slot  any // FIFO, socket
 }
 
 // NewHost shows directory or regular file path of the host; links in path
@@ -182,6 +184,9 @@ func (n *hostNode) MountInfo() (source, kind, options string) {
 
 // Volatile is [Volatile].
 func (n *hostNode) Volatile() bool { return !n.h.Frozen }
+
+// Slot is [Slotter].
+func (n *hostNode) Slot() *any { return &n.slot }
 
 func (n *hostNode) key() inode { return inode{n.attr.Dev, n.attr.Ino} }
 

@@ -104,18 +104,21 @@ func (n *hostNode) xattr(get func(path string, p []byte) (int, error)) ([]byte, 
 	return p, err
 }
 
-// SetXattr is [Xattrer]. EPERM: names outside "user.".
-func (n hostRW) SetXattr(name string, value []byte, flags int) error {
+// SetXattr is [Xattrer]. EROFS, EPERM: names outside "user.".
+func (n *hostNode) SetXattr(name string, value []byte, flags int) error {
 	return n.changeXattr(name, func(path string) error { return unix.Setxattr(path, name, value, flags) })
 }
 
 // RemoveXattr is [Xattrer].
-func (n hostRW) RemoveXattr(name string) error {
+func (n *hostNode) RemoveXattr(name string) error {
 	return n.changeXattr(name, func(path string) error { return unix.Removexattr(path, name) })
 }
 
-func (n hostRW) changeXattr(name string, do func(path string) error) error {
-	if !strings.HasPrefix(name, "user.") {
+func (n *hostNode) changeXattr(name string, do func(path string) error) error {
+	switch {
+	case !n.h.Write:
+		return unix.EROFS
+	case !strings.HasPrefix(name, "user."):
 		return unix.EPERM
 	}
 	defer n.changed()

@@ -126,13 +126,12 @@ func (n *hostNode) openName(u use, flags int) (*hostFD, error) {
 
 // pin calls do with some descriptor of n, which may be an O_PATH one.
 func (n *hostNode) pin(do func(fd int) error) error {
-	u := asPath
-	for i, f := range n.fds {
+	for _, f := range n.fds {
 		if f != nil {
-			u = use(i)
+			return do(f.fd)
 		}
 	}
-	f, err := n.acquire(u)
+	f, err := n.acquire(asPath)
 	if err != nil {
 		return err
 	}

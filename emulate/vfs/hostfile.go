@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"oubliette/fdtable"
+	"oubliette/internal/arena"
 )
 
 // hostFile is an open regular file of the host.
@@ -163,3 +164,13 @@ func (f *hostFile) SeekHole(off int64, whence int) (int64, error) {
 
 // Blocks is [fdtable.Blocker].
 func (f *hostFile) Blocks() bool { return f.fd != nil }
+
+// Map is [fdtable.Mapper]: the content as it is now.
+func (f *hostFile) Map(off, n int64, write bool) (fdtable.Mapping, error) {
+	a, err := f.n.Attr()
+	if err != nil {
+		return fdtable.Mapping{}, err
+	}
+	k := arena.Key{Dev: a.Dev, Ino: a.Ino, Mtime: a.Mtime, Ctime: a.Ctime, Size: a.Size}
+	return f.n.h.images.mapping(k, f, off, n, write)
+}

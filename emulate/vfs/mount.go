@@ -40,6 +40,7 @@ type mount struct {
 	source string
 	kind   string
 	opts   string
+	start  State // of an in-memory tree, for Changes
 }
 
 // Mountpoint is a line of /proc/self/mounts.
