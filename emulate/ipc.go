@@ -20,6 +20,7 @@ type ipcState struct {
 	pages     [][]byte           // empty pages for pipes
 	lastIno   uint64
 
+	polled        int // entries of the polls that sleep
 	watched       map[*fdtable.Description]map[*epollItem]struct{}
 	watches       int    // epoll items in all
 	wakes, checks uint64 // counts events and loop checks, see epoll

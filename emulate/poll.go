@@ -122,10 +122,15 @@ func (c *Call) await(s sleep, files []*fdtable.Description, look func() uint64) 
 	if n > 0 || s.zero {
 		return n, nil
 	}
-	queues := make([]*fdtable.Queue, 0, len(files))
+	var queues []*fdtable.Queue
+	seen := make(map[*fdtable.Queue]bool)
 	for _, d := range files {
-		if d != nil {
-			queues = append(queues, d.Retain().Queue())
+		if d == nil {
+			continue
+		}
+		if q := d.Retain().Queue(); q != nil && !seen[q] {
+			seen[q] = true
+			queues = append(queues, q)
 		}
 	}
 	defer func() {
@@ -149,16 +154,27 @@ func (c *Call) await(s sleep, files []*fdtable.Description, look func() uint64) 
 	}
 }
 
-// pollfdSize is sizeof(struct pollfd): int fd; short events, revents.
-const pollfdSize = 8
+const (
+	// pollfdSize is sizeof(struct pollfd): int fd; short events, revents.
+	pollfdSize = 8
+	// maxPolled bounds the entries of all polls of a jail that sleep at once, as
+	// kernel memory does: ENOMEM.
+	maxPolled = 4 << 20
+)
 
 // doPoll is fs/select.c:do_sys_poll. Only revents are written back: the rest
-// may have changed meanwhile. EINVAL (more than RLIMIT_NOFILE), EFAULT,
-// ERESTARTNOHAND.
+// may have changed meanwhile. EINVAL (more than RLIMIT_NOFILE), ENOMEM,
+// EFAULT, ERESTARTNOHAND.
 func (c *Call) doPoll(fds uint64, nfds uint32, s sleep) (uint64, error) {
 	if uint64(nfds) > min(c.Task.Limit(unix.RLIMIT_NOFILE), maxFiles) {
 		return 0, unix.EINVAL
 	}
+	ipc := &c.Sys.ipc
+	if ipc.polled+int(nfds) > maxPolled {
+		return 0, unix.ENOMEM
+	}
+	ipc.polled += int(nfds)
+	defer func() { ipc.polled -= int(nfds) }()
 	set := make([]byte, int(nfds)*pollfdSize)
 	if err := c.Read(fds, set); err != nil {
 		return 0, err
