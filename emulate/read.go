@@ -53,8 +53,9 @@ func (c *Call) readable(fd int, offset int64) (*fdtable.Description, error) {
 	}
 	_, seeks := d.File.(io.ReaderAt)
 	_, streams := d.File.(io.Reader)
+	_, both := d.File.(fdtable.Preader)
 	switch {
-	case offset >= 0 && !seeks && !isDir(d):
+	case offset >= 0 && !seeks && !both && !isDir(d):
 		return nil, unix.ESPIPE
 	case !d.Reads():
 		return nil, unix.EBADF
@@ -72,11 +73,12 @@ func (c *Call) writable(fd int, offset int64) (*fdtable.Description, error) {
 	}
 	_, seeks := d.File.(io.WriterAt)
 	_, streams := d.File.(io.Writer)
+	_, both := d.File.(fdtable.Pwriter)
 	if !seeks && !streams {
 		_, seeks = d.File.(io.ReaderAt) // what can only be read has places, too
 	}
 	switch {
-	case offset >= 0 && !seeks && !isDir(d):
+	case offset >= 0 && !seeks && !both && !isDir(d):
 		return nil, unix.ESPIPE
 	case !d.Writes():
 		return nil, unix.EBADF

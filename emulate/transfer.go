@@ -65,7 +65,7 @@ func (t *transfer) read(sink func(done uint64, p []byte) (int, error)) (uint64, 
 		return 0, unix.EISDIR
 	}
 	var err error
-	if _, seekable := t.d.File.(io.ReaderAt); seekable {
+	if _, seekable := t.d.File.(io.ReaderAt); seekable || t.off >= 0 {
 		err = t.readAt(sink)
 	} else {
 		err = t.stream(false, func() error { return t.readStream(sink) })
@@ -162,7 +162,7 @@ func (t *transfer) stream(write bool, try func() error) error {
 // file. source gives nothing where the guest's memory or another file ends.
 func (t *transfer) write(source func(done uint64, p []byte) (int, error)) (uint64, error) {
 	var err error
-	if _, seekable := t.d.File.(io.WriterAt); seekable {
+	if _, seekable := t.d.File.(io.WriterAt); seekable || t.off >= 0 {
 		err = t.writeAt(source)
 	} else {
 		err = t.stream(true, func() error { return t.writeStream(source) })
@@ -266,10 +266,10 @@ func (t *transfer) writeStream(source func(uint64, []byte) (int, error)) error {
 		switch {
 		case err != nil:
 			return err
-		case n < got:
-			return unix.EAGAIN
 		case t.done == t.n:
 			return nil
+		case n == 0:
+			return unix.EAGAIN
 		}
 	}
 }

@@ -86,6 +86,15 @@ type (
 	Timeouter interface {
 		Timeout(write bool) time.Duration
 	}
+	// Preader is pread(2) of a file whose Read has an offset of its own, one
+	// shared with the host. Missing: ESPIPE.
+	Preader interface {
+		Pread(p []byte, off int64) (int, error)
+	}
+	// Pwriter is pwrite(2) likewise.
+	Pwriter interface {
+		Pwrite(p []byte, off int64) (int, error)
+	}
 	// FlagSetter is told of fcntl(F_SETFL). Missing: the flags are kept in the
 	// description only.
 	FlagSetter interface{ SetFlags(flags int) error }
@@ -134,6 +143,9 @@ func (d *Description) ReadFile(p []byte, off int64) (int, error) {
 		return n, eof(n, err)
 	case io.Reader:
 		if off >= 0 {
+			if r, ok := d.File.(Preader); ok {
+				return r.Pread(p, off)
+			}
 			return 0, unix.ESPIPE
 		}
 		n, err := f.Read(p)
@@ -178,6 +190,9 @@ func (d *Description) WriteFile(p []byte, off int64) (int, error) {
 		return n, partial(n, err)
 	case io.Writer:
 		if off >= 0 {
+			if w, ok := d.File.(Pwriter); ok {
+				return w.Pwrite(p, off)
+			}
 			return 0, unix.ESPIPE
 		}
 		n, err := f.Write(p)
