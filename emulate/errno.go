@@ -17,6 +17,9 @@ import (
 var (
 	// ErrGone: the thread was killed while the call was being answered.
 	ErrGone = errors.New("guest thread is gone")
+	// ErrPass: the real kernel shall make the call as it stands, and its result
+	// is the guest's without the handler seeing it: one stop, not two.
+	ErrPass = errors.New("pass the call to the kernel")
 )
 
 // Restart codes of include/linux/errno.h. A handler that was interrupted

@@ -88,7 +88,7 @@ func (c *Call) execFile(name string, d *vfs.Dentry, args, env []string) error {
 			}
 			return t.OpenExec(p)
 		},
-		Commit: func(exe *vfs.Dentry, args []string) { t.commitExec(exe, path.Base(name), args, env) },
+		Commit: func(exe *vfs.Dentry, args []string) { t.CommitExec(exe, path.Base(name), args, env) },
 	})
 }
 
@@ -117,9 +117,9 @@ func (t *Task) mayExec(d *vfs.Dentry) error {
 	return vfs.Access(a, t.Access(), vfs.MayExec)
 }
 
-// commitExec is fs/exec.c:begin_new_exec over our data: the calling thread
+// CommitExec is fs/exec.c:begin_new_exec over our data: the calling thread
 // becomes the leader and only thread, descriptors and dispositions are cut.
-func (t *Task) commitExec(exe *vfs.Dentry, comm string, args, env []string) {
+func (t *Task) CommitExec(exe *vfs.Dentry, comm string, args, env []string) {
 	s, p := t.Sys, t.Process
 	for tid, other := range p.Threads {
 		if other != t {
@@ -223,4 +223,19 @@ func (r *blockReader) string(addr uint64) (string, error) {
 			return "", unix.E2BIG
 		}
 	}
+}
+
+// Chdir sets the working directory to a path of the guest's. ENOENT, ENOTDIR,
+// EACCES.
+func (t *Task) Chdir(p string) error {
+	w := vfs.Walk{Root: t.FS.Root, Start: t.FS.Cwd, Cred: t.Access()}
+	found, err := w.Do(p)
+	if err != nil {
+		return err
+	}
+	if _, ok := found.Dentry.Node.(vfs.Directory); !ok {
+		return unix.ENOTDIR
+	}
+	t.FS.Cwd = found.Dentry
+	return nil
 }

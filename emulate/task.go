@@ -18,6 +18,7 @@ type System struct {
 	Hostname string
 	Domain   string // NIS domain name, "(none)" if empty
 	CPUs     int    // what sched_getaffinity and /proc/cpuinfo show
+	HideVDSO bool   // the clock is not the host one
 	Limits   Limits
 
 	// ArenaFDs are the numbers of the guest's inherited arena descriptors, by

@@ -30,7 +30,7 @@ var futexOps = []struct {
 // What is left out on purpose, though it looks as harmless:
 //   - remap_file_pages moves a mapping to another offset of the arena, which is
 //     another file; mincore tells what others read of shared files.
-//   - clone, fork, vfork, execve, exit_group: the warden keeps the process tree.
+//   - clone, fork, vfork, execve: the warden keeps the process tree.
 //   - restart_syscall run natively turns every restart into EINTR, and
 //     rt_sigtimedwait shows the warden's real process id.
 //   - futex_waitv and the futex2 calls: no program needs them yet.
@@ -58,7 +58,7 @@ func Native() []Rule {
 		allow("words in the thread's own memory that the kernel writes", "rseq", "set_robust_list"),
 		allow("barriers: nothing is named, and others see at most an interrupt", "membarrier"),
 		allow("gives the processor away", "sched_yield"),
-		allow("ends this thread alone; the warden sees it go", "exit"),
+		allow("ends this thread, or this process, alone; the warden sees it go", "exit", "exit_group"),
 	)
 }
 

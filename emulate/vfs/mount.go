@@ -96,7 +96,7 @@ func (ns *Namespace) Mount(path string, n Node) error {
 			continue
 		}
 		f, err := Walk{Root: ns.root, Start: at}.Do(name)
-		if err == unix.ENOENT {
+		if err == unix.ENOENT || err == unix.EACCES { // or hidden, as the host's procfs is
 			f.Dentry, err = at.pin(name, &virtualDir{ino: ns.nextInode()})
 		}
 		if err != nil {

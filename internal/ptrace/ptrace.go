@@ -225,3 +225,13 @@ func vm(call uintptr, tid int, p []byte, addr uint64) (int, error) {
 	}
 	return int(n), nil
 }
+
+// Getcpu is getcpu(2) of the calling thread.
+func Getcpu() (node, cpu int, err error) {
+	var c, n uint32
+	_, _, e := unix.RawSyscall(unix.SYS_GETCPU, uintptr(unsafe.Pointer(&c)), uintptr(unsafe.Pointer(&n)), 0)
+	if e != 0 {
+		return 0, 0, e
+	}
+	return int(n), int(c), nil
+}

@@ -1,0 +1,296 @@
+//go:build linux
+
+// Command run runs a program in a jail.
+//
+//	run [flags] -- command [args…]
+//
+// Standard input, output and error are connected. The exit status is the
+// program's, 128+n if signal n ended it, and 125 for a refusal or failure of
+// run's own, with the reason on standard error.
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"oubliette/jail"
+	"oubliette/policy"
+)
+
+// failure is the exit status for what is not the program's doing.
+const failure = 125
+
+func main() {
+	status, err := run(os.Args[1:])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "run:", err)
+	}
+	os.Exit(status)
+}
+
+// list is a flag that may be given many times.
+type list []string
+
+func (l *list) String() string     { return strings.Join(*l, " ") }
+func (l *list) Set(s string) error { *l = append(*l, s); return nil }
+
+// options are the flags.
+type options struct {
+	policy, dir, hostname, net, start, trace, stats, learn string
+	overlay, changes                                      bool
+	ro, rw, env, allow, publish                           list
+	uid                                                   int
+	mem                                                   int64
+	procs                                                 int
+	cpu, timeout                                          time.Duration
+	seed                                                  string
+}
+
+func parse(args []string) (o options, command []string, err error) {
+	f := flag.NewFlagSet("run", flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	f.StringVar(&o.policy, "policy", "", "policy as JSON `FILE` (default: the Tool preset)")
+	f.BoolVar(&o.overlay, "overlay", false, "the caller's whole world under an in-memory layer that is dropped at exit")
+	f.Var(&o.ro, "ro", "mount a host directory read-only: `HOST[:GUEST]` (repeatable)")
+	f.Var(&o.rw, "rw", "mount a host directory for writing: `HOST[:GUEST]` (repeatable)")
+	f.StringVar(&o.dir, "C", "", "working `DIR`ectory")
+	f.Var(&o.env, "env", "environment variable `K=V` (repeatable)")
+	f.StringVar(&o.hostname, "hostname", "", "host `NAME`")
+	f.IntVar(&o.uid, "uid", -1, "user and group id `N`")
+	f.StringVar(&o.net, "net", "none", "network: `none`")
+	f.Var(&o.allow, "allow", "dial out to `NAME:PORT` only")
+	f.Var(&o.publish, "publish", "`HOSTADDR:GUESTPORT`: a host listener as the guest's port")
+	f.Int64Var(&o.mem, "mem", 0, "`BYTES` of address space for each process")
+	f.IntVar(&o.procs, "procs", 0, "`N` processes and threads at once")
+	f.DurationVar(&o.cpu, "cpu", 0, "CPU time of each process")
+	f.DurationVar(&o.timeout, "timeout", 0, "time until the jail is ended")
+	f.StringVar(&o.seed, "seed", "", "`N`: repeatable randomness")
+	f.StringVar(&o.start, "time", "", "`RFC3339` time at which the guest starts")
+	f.StringVar(&o.trace, "trace", "", "write strace-like lines to `FILE`")
+	f.StringVar(&o.stats, "stats", "", "write stops and time by call as JSON to `FILE`")
+	f.StringVar(&o.learn, "learn", "", "write the policy it needed to `FILE`")
+	f.BoolVar(&o.changes, "changes", false, "list at exit what the guest created, modified or removed")
+	if err := f.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			f.SetOutput(os.Stderr)
+			f.Usage()
+		}
+		return o, nil, err
+	}
+	switch {
+	case len(o.allow) > 0, len(o.publish) > 0, o.net == "host":
+		return o, nil, errors.New("-net host, -allow and -publish are not there yet: a jail has no network")
+	case o.net != "none":
+		return o, nil, fmt.Errorf("-net %q: it must be none", o.net)
+	case o.learn != "":
+		return o, nil, errors.New("-learn is not there yet")
+	case f.NArg() == 0:
+		return o, nil, errors.New("usage: run [flags] -- command [args…] (run -help lists the flags)")
+	case o.overlay && o.policy != "":
+		return o, nil, errors.New("-overlay and -policy exclude each other")
+	}
+	return o, f.Args(), nil
+}
+
+func run(args []string) (int, error) {
+	o, argv, err := parse(args)
+	if err != nil {
+		return failure, err
+	}
+	p, err := o.makePolicy()
+	if err != nil {
+		return failure, err
+	}
+	j := &jail.Jail{}
+	closeTrace, err := o.openTrace(j)
+	if err != nil {
+		return failure, err
+	}
+	cmd := &exec.Cmd{Path: argv[0], Args: argv, Dir: o.dir, Env: o.environment(),
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
+	if cmd.Dir == "" && o.overlay {
+		if cmd.Dir, err = os.Getwd(); err != nil {
+			return failure, err
+		}
+	}
+	proc, err := j.Spawn(cmd, p)
+	if err != nil {
+		return failure, err
+	}
+	stop := forward(proc)
+	status, err := exitStatus(proc.Wait())
+	stop()
+	return o.report(proc, status, firstError(err, closeTrace()))
+}
+
+// exitStatus is a shell's view of how the jail ended.
+func exitStatus(err error) (int, error) {
+	var exit *jail.ExitError
+	switch {
+	case err == nil:
+		return 0, nil
+	case errors.As(err, &exit) && exit.Signaled():
+		return 128 + int(exit.Signal()), nil
+	case errors.As(err, &exit):
+		return exit.ExitCode(), nil
+	}
+	return failure, err
+}
+
+// forward sends on the signals that ask run to end.
+func forward(proc *jail.Process) (stop func()) {
+	c := make(chan os.Signal, 8)
+	signal.Notify(c, unix.SIGTERM, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2)
+	go func() {
+		for s := range c {
+			_ = proc.Signal(s)
+		}
+	}()
+	return func() {
+		signal.Stop(c)
+		close(c)
+	}
+}
+
+// report writes what was asked for at the end.
+func (o options) report(proc *jail.Process, status int, err error) (int, error) {
+	if o.stats != "" {
+		b, e := json.MarshalIndent(proc.Stats(), "", "  ")
+		if e == nil {
+			e = os.WriteFile(o.stats, append(b, '\n'), 0o666)
+		}
+		err = firstError(err, e)
+	}
+	if o.changes {
+		for _, c := range proc.Changes() {
+			fmt.Fprintln(os.Stderr, c)
+		}
+	}
+	if err != nil {
+		return failure, err
+	}
+	return status, nil
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openTrace connects -trace.
+func (o options) openTrace(j *jail.Jail) (func() error, error) {
+	if o.trace == "" {
+		return func() error { return nil }, nil
+	}
+	f, err := os.Create(o.trace)
+	if err != nil {
+		return nil, err
+	}
+	j.Trace = func(e jail.TraceEvent) { fmt.Fprintf(f, "%d %s <%.6f>\n", e.TID, e.Text, e.Time.Seconds()) }
+	return f.Close, nil
+}
+
+// environment is the guest's: the caller's whole under -overlay, else what is
+// harmless.
+func (o options) environment() []string {
+	if o.overlay {
+		return append(os.Environ(), o.env...)
+	}
+	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/home/guest", "LANG=C.UTF-8"}
+	if t := os.Getenv("TERM"); t != "" {
+		env = append(env, "TERM="+t)
+	}
+	return append(env, o.env...)
+}
+
+func (o options) makePolicy() (policy.Policy, error) {
+	p := policy.Tool()
+	switch {
+	case o.overlay:
+		p = policy.Overlay()
+	case o.policy != "":
+		text, err := os.ReadFile(o.policy)
+		if err != nil {
+			return p, err
+		}
+		if p, err = policy.Parse(text); err != nil {
+			return p, fmt.Errorf("%s: %w", o.policy, err)
+		}
+	}
+	for _, m := range slices.Concat(mounts(o.ro, false), mounts(o.rw, true)) {
+		host, err := filepath.Abs(m.Host)
+		if err != nil {
+			return p, err
+		}
+		if _, err := os.Stat(host); err != nil {
+			return p, fmt.Errorf("mount: %w", err)
+		}
+		m.Host = host
+		if m.Guest == "" {
+			m.Guest = host
+		}
+		p.Mounts = append(p.Mounts, m)
+	}
+	if o.hostname != "" {
+		p.Identity.Hostname = o.hostname
+	}
+	if o.uid >= 0 {
+		p.Identity.UID, p.Identity.GID, p.Identity.Groups = uint32(o.uid), uint32(o.uid), nil
+	}
+	l := &p.Limits
+	set(&l.Memory, o.mem)
+	set(&l.Tasks, o.procs)
+	set(&l.CPU, o.cpu)
+	set(&l.Wall, o.timeout)
+	return p, o.repeatable(&p)
+}
+
+func set[T int | int64 | time.Duration](at *T, v T) {
+	if v > 0 {
+		*at = v
+	}
+}
+
+// repeatable is -seed and -time.
+func (o options) repeatable(p *policy.Policy) error {
+	if o.seed != "" {
+		var n uint64
+		if _, err := fmt.Sscan(o.seed, &n); err != nil {
+			return fmt.Errorf("-seed %q: it must be a number", o.seed)
+		}
+		p.Seed = &n
+	}
+	if o.start != "" {
+		t, err := time.Parse(time.RFC3339, o.start)
+		if err != nil {
+			return fmt.Errorf("-time: %w", err)
+		}
+		p.Time.Start = t
+	}
+	return nil
+}
+
+// mounts reads HOST[:GUEST] flags.
+func mounts(flags []string, write bool) (list []policy.Mount) {
+	for _, s := range flags {
+		host, guest, _ := strings.Cut(s, ":")
+		list = append(list, policy.Mount{Kind: policy.KindHost, Host: host, Guest: guest, Write: write})
+	}
+	return list
+}

@@ -1,0 +1,43 @@
+// Package jail runs an unmodified Linux program in a prison.
+//
+// [Spawn] starts a command under a [policy.Policy]. The program runs on the real
+// processor at full speed; the system calls it makes stop at the warden, a
+// goroutine of the caller's own process, which answers them from a virtual file
+// tree, process table and clock. The program holds no descriptor, path, process
+// id or socket of the host's, so there is nothing outside itself that it could
+// name, whatever it tries.
+//
+//	cmd := exec.Command("/usr/bin/python3", "-c", "print(open('/etc/hostname').read())")
+//	cmd.Stdout = os.Stdout
+//	proc, err := jail.Spawn(cmd, policy.Tool())
+//	if err != nil {
+//		return err
+//	}
+//	return proc.Wait()
+//
+// # Model
+//
+// A [policy.Policy] is data: which calls, which files, which limits. A [Jail]
+// holds what only Go values can be: file systems, handlers, a clock, a logger. A
+// [Process] is a running jail: the first process and all that came of it. When the
+// first process ends, the jail ends; when the caller's process ends, however it
+// ends, the kernel kills every guest.
+//
+// What the jail needs of the host is an ordinary Linux kernel of version 5.11 or
+// later on x86-64 with ptrace and seccomp, as in a default Docker container: no
+// root, no user namespace, no daemon, no helper program. If the caller is root,
+// guests run as nobody without capabilities.
+//
+// # What the host sees
+//
+// Every guest process is a child of the calling process that runs a one-page stub
+// in a memfd under a seccomp filter. SIGCHLD arrives for each of its stops; Go
+// programs ignore it. Children of other packages are never waited for.
+//
+// # What it does not protect against
+//
+// Side channels through shared hardware; bugs of the host kernel in ptrace,
+// seccomp, memory management, futexes and the few other calls of
+// [policy.Native]; and what a policy gives away: a mount for writing is the
+// host's directory, and a handler of one's own is trusted code.
+package jail

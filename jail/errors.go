@@ -1,0 +1,87 @@
+//go:build linux && amd64
+
+package jail
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Error is a refusal or failure of ours, not the guest's.
+type Error struct {
+	Op  string // what was being done: a call, "policy", "mount /tmp", …
+	Err error
+}
+
+func (e *Error) Error() string { return "jail: " + e.Op + ": " + e.Err.Error() }
+
+// Unwrap is Err.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Violation is a call that the policy kills for. The whole jail died of it.
+type Violation struct {
+	Call string
+	Args [6]uint64
+	PID  int // of the guest process, as the guest knows it
+	Rule string
+}
+
+func (v *Violation) Error() string {
+	args := make([]string, len(v.Args))
+	for i, a := range v.Args {
+		args[i] = fmt.Sprintf("%#x", a)
+	}
+	return fmt.Sprintf("jail: violation: process %d called %s(%s): %s", v.PID, v.Call, strings.Join(args, ", "), v.Rule)
+}
+
+// Unwrap makes a Violation an EPERM.
+func (v *Violation) Unwrap() error { return unix.EPERM }
+
+// LimitError ends a jail that reached a bound of its policy.Limits.
+type LimitError struct {
+	Limit string // "wall", "tasks", …
+	Bound string
+}
+
+func (e *LimitError) Error() string { return "jail: limit " + e.Limit + " (" + e.Bound + ") reached" }
+
+// ExitError is the guest's own end other than exit status 0.
+type ExitError struct {
+	Status unix.WaitStatus // of task 1
+}
+
+func (e *ExitError) Error() string {
+	if e.Status.Signaled() {
+		return "signal: " + e.Status.Signal().String()
+	}
+	return fmt.Sprintf("exit status %d", e.Status.ExitStatus())
+}
+
+// ExitCode is the exit status, -1 if a signal ended the guest.
+func (e *ExitError) ExitCode() int {
+	if e.Status.Exited() {
+		return e.Status.ExitStatus()
+	}
+	return -1
+}
+
+// Signaled reports that a signal ended the guest.
+func (e *ExitError) Signaled() bool { return e.Status.Signaled() }
+
+// Signal is the signal that ended the guest, -1 if none did.
+func (e *ExitError) Signal() unix.Signal { return e.Status.Signal() }
+
+// errKilled: Kill was called. Wait gives an ExitError with SIGKILL then.
+var errKilled = errors.New("killed")
+
+// spawnError makes every error of Spawn an *Error.
+func spawnError(err error) error {
+	var e *Error
+	if errors.As(err, &e) {
+		return err
+	}
+	return &Error{Op: "spawn", Err: err}
+}

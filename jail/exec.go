@@ -1,0 +1,340 @@
+//go:build linux && amd64
+
+package jail
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"oubliette/emulate"
+	"oubliette/emulate/vfs"
+	"oubliette/internal/loader"
+	"oubliette/internal/ptrace"
+	"oubliette/internal/stub"
+	"oubliette/internal/sysno"
+)
+
+// Descriptors of the arenas in every guest process, by fdtable.Arena: at the
+// usual soft limit, where a call that was let through by mistake does not look.
+var arenaFDs = [3]int{1021, 1022, 1023}
+
+// nobody is who a guest is on the host when the caller is root.
+const nobody = 65534
+
+// options are what a guest is traced with.
+const options = unix.PTRACE_O_EXITKILL | unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACESECCOMP |
+	unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_TRACEFORK | unix.PTRACE_O_TRACEVFORK
+
+// newImage is a process being loaded. Its stops go to the coroutine that loads.
+type newImage struct {
+	owner   *thread
+	tid     int
+	status  unix.WaitStatus
+	stopped bool
+	regs    ptrace.Regs
+}
+
+// Exec replaces the process by a fresh stub running r: the kernel never sees a
+// path, a file or an argument of the guest's own execve, so nothing can change
+// under it. A bad program is an honest errno, for the old image lives until the
+// end.
+func (t *thread) Exec(r emulate.ExecRequest) error {
+	state, err := t.SignalState()
+	if err != nil {
+		return err
+	}
+	return t.load(r, state)
+}
+
+// load runs r in a fresh stub and makes t its thread.
+func (t *thread) load(r emulate.ExecRequest, state emulate.SignalState) error {
+	w := t.w
+	entries := make(map[string]*vfs.Dentry)
+	open := func(path string) (loader.File, error) {
+		d, err := r.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		f, err := d.Open(unix.O_RDONLY)
+		if err != nil {
+			return nil, err
+		}
+		lf, ok := f.(loader.File)
+		if !ok {
+			_ = f.Close()
+			return nil, unix.EACCES
+		}
+		entries[path] = d
+		return lf, nil
+	}
+	im, err := loader.Load(open, r.Path, r.Args, loader.Options{Random: w.random})
+	if err != nil {
+		return err
+	}
+	n, err := w.startStub(t, im, r.Env)
+	if err != nil {
+		return err
+	}
+	if err := n.fill(im, r, state); err != nil {
+		n.discard()
+		return err
+	}
+	if t.dead {
+		n.discard()
+		return emulate.ErrGone
+	}
+	r.Commit(entries[im.Path], im.Args)
+	t.become(n)
+	return n.enter(im, state)
+}
+
+// startStub starts the stub with the guest's arguments and stops it.
+func (w *warden) startStub(t *thread, im *loader.Image, env []string) (*newImage, error) {
+	path := stub.Path(int(w.parts.stub.Fd()), len(im.ExecFn)+1)
+	pid, err := syscall.ForkExec(path, im.Args, &syscall.ProcAttr{
+		Env:   env,
+		Files: w.parts.files(w.arena, w.arenaRead),
+		Sys:   &syscall.SysProcAttr{Setpgid: true},
+	})
+	if err != nil {
+		if e, ok := err.(syscall.Errno); ok {
+			return nil, unix.Errno(e)
+		}
+		return nil, err
+	}
+	w.pin.join(pid)
+	n := &newImage{owner: t, tid: pid}
+	w.loading[pid] = n
+	if err := ptrace.Seize(pid, unix.PTRACE_O_EXITKILL); err != nil {
+		_ = unix.Kill(pid, unix.SIGKILL)
+		n.discard()
+		return nil, seizeError(err)
+	}
+	_ = ptrace.Interrupt(pid)
+	if _, err := n.awaitStop(); err != nil {
+		n.discard()
+		return nil, err
+	}
+	return n, gone(ptrace.SetOptions(pid, options))
+}
+
+func seizeError(err error) error {
+	text, _ := os.ReadFile("/proc/sys/kernel/yama/ptrace_scope")
+	return &Error{Op: "ptrace", Err: fmt.Errorf("%w (kernel.yama.ptrace_scope is %q, it must be 0 or 1; a container needs "+
+		"a seccomp profile that allows ptrace)", err, string(text))}
+}
+
+// awaitStop sleeps until the new process stops. ErrGone if it died.
+func (n *newImage) awaitStop() (unix.WaitStatus, error) {
+	for !n.stopped {
+		n.owner.toLoop()
+	}
+	n.stopped = false
+	if n.status.Exited() || n.status.Signaled() {
+		return n.status, emulate.ErrGone
+	}
+	return n.status, nil
+}
+
+// discard kills a new process that will not be used.
+func (n *newImage) discard() {
+	w := n.owner.w
+	delete(w.loading, n.tid)
+	if n.status.Exited() || n.status.Signaled() {
+		return
+	}
+	_ = unix.Kill(n.tid, unix.SIGKILL)
+	w.doomed[n.tid] = struct{}{}
+}
+
+// fill runs the batch that makes the stub's process the guest's: mappings,
+// descriptors, identity, limits and last the filter.
+func (n *newImage) fill(im *loader.Image, r emulate.ExecRequest, state emulate.SignalState) error {
+	w := n.owner.w
+	if err := ptrace.GetRegs(n.tid, &n.regs); err != nil {
+		return gone(err)
+	}
+	var b stub.Batch
+	w.batch(&b, im, n, state)
+	if !b.Fits() {
+		return unix.ENOMEM
+	}
+	if _, err := ptrace.Write(n.tid, b.Bytes(), stub.DataAddr); err != nil {
+		return gone(err)
+	}
+	// SIGTRAP is how a failed batch ends.
+	if err := ptrace.SetSigMask(n.tid, ^uint64(1<<(unix.SIGTRAP-1))); err != nil {
+		return gone(err)
+	}
+	regs := n.regs
+	regs.Rip, regs.Orig_rax = stub.RunAddr, ^uint64(0)
+	if err := ptrace.SetRegs(n.tid, &regs); err != nil {
+		return gone(err)
+	}
+	_ = ptrace.Cont(n.tid, 0)
+	ws, err := n.awaitStop()
+	if err != nil {
+		return err
+	}
+	if err := ptrace.GetRegs(n.tid, &n.regs); err != nil {
+		return gone(err)
+	}
+	if int(ws>>16) == unix.PTRACE_EVENT_SECCOMP {
+		return n.patchStack(im, r)
+	}
+	return w.batchError(&b, &n.regs, ws)
+}
+
+// batchError says which call of a batch failed. A mapping that does not fit is
+// the program's fault; anything else is the host's.
+func (w *warden) batchError(b *stub.Batch, regs *ptrace.Regs, ws unix.WaitStatus) error {
+	i := b.Index(regs.Rbx)
+	if i < 0 {
+		return &Error{Op: "load", Err: fmt.Errorf("stub stopped with status %#x", uint32(ws))}
+	}
+	errno := unix.Errno(-int64(regs.Rax))
+	name := sysno.Name(b.Entry(i).Nr)
+	if name == "mmap" || name == "munmap" {
+		return unix.ENOMEM
+	}
+	return &Error{Op: name, Err: fmt.Errorf("the host refuses it to a new process: %w", errno)}
+}
+
+// batch lists what the stub does.
+func (w *warden) batch(b *stub.Batch, im *loader.Image, n *newImage, state emulate.SignalState) {
+	limits := n.owner.task.Process.Rlimits
+	call := func(nr uintptr, args ...uint64) { b.Call(int(nr), args...) }
+	limit := func(resource int, l unix.Rlimit) {
+		var p [16]byte
+		binary.LittleEndian.PutUint64(p[:], l.Cur)
+		binary.LittleEndian.PutUint64(p[8:], l.Max)
+		call(unix.SYS_PRLIMIT64, 0, uint64(resource), b.Data(p[:]), 0)
+	}
+	limit(unix.RLIMIT_NOFILE, w.hostFiles)
+	for i, fd := range arenaFDs {
+		call(unix.SYS_DUP2, uint64(i), uint64(fd))
+	}
+	call(unix.SYS_CLOSE_RANGE, 0, uint64(arenaFDs[0]-1), 0)
+	call(unix.SYS_CLOSE_RANGE, uint64(arenaFDs[2]+1), 0xffffffff, 0)
+	im.Batch(b, arenaFDs)
+	if im.ExecStack {
+		call(unix.SYS_MPROTECT, n.regs.Rsp&^4095, 4096,
+			unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC|unix.PROT_GROWSDOWN)
+	}
+	w.batchSignals(b, state)
+	if w.parts.root {
+		call(unix.SYS_SETGROUPS, 0, 0)
+		call(unix.SYS_SETRESGID, nobody, nobody, nobody)
+		call(unix.SYS_SETRESUID, nobody, nobody, nobody)
+		call(unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 1, 0, 0, 0)
+	}
+	call(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+	limit(unix.RLIMIT_CORE, unix.Rlimit{})
+	for _, r := range []int{unix.RLIMIT_AS, unix.RLIMIT_DATA, unix.RLIMIT_STACK, unix.RLIMIT_CPU} {
+		if limits[r] != w.hostLimits[r] {
+			limit(r, limits[r])
+		}
+	}
+	if w.sys.HideVDSO {
+		call(unix.SYS_PRCTL, unix.PR_SET_TSC, unix.PR_TSC_SIGSEGV, 0, 0, 0)
+	}
+	prog := make([]byte, 16)
+	binary.LittleEndian.PutUint16(prog, uint16(len(w.filter)/8))
+	binary.LittleEndian.PutUint64(prog[8:], b.Data(w.filter))
+	call(unix.SYS_SECCOMP, 1 /* SECCOMP_SET_MODE_FILTER */, 0, b.Data(prog))
+}
+
+// batchSignals makes the stub ignore what the guest ignores, and nothing that
+// only the caller does.
+func (w *warden) batchSignals(b *stub.Batch, state emulate.SignalState) {
+	var ignore, normal uint64
+	for sig := 1; sig <= 64; sig++ {
+		bit := uint64(1) << (sig - 1)
+		handler := uint64(0) // SIG_DFL
+		if state.Ignored&bit != 0 {
+			handler = 1 // SIG_IGN
+		}
+		if (state.Ignored^w.hostIgnored)&bit == 0 {
+			continue
+		}
+		at := &normal
+		if handler == 1 {
+			at = &ignore
+		}
+		if *at == 0 {
+			act := make([]byte, 32)
+			act[0] = byte(handler)
+			*at = b.Data(act)
+		}
+		b.Add(stub.Entry{Nr: unix.SYS_RT_SIGACTION, Args: [6]uint64{uint64(sig), *at, 0, 8}})
+	}
+}
+
+// patchStack makes the stack that the kernel built for the stub the guest's.
+func (n *newImage) patchStack(im *loader.Image, r emulate.ExecRequest) error {
+	w := n.owner.w
+	stack := make([]byte, loader.StackSize(len(im.Args), len(r.Env)))
+	got, err := ptrace.Read(n.tid, stack, n.regs.Rsp)
+	if err != nil {
+		return gone(err)
+	}
+	p := im.Patch(n.regs.R15)
+	c := n.owner.task.Cred
+	p.UID, p.EUID, p.GID, p.EGID = c.RUID, c.EUID, c.RGID, c.EGID
+	p.Room = len(im.ExecFn) + 1
+	p.HideVDSO = w.sys.HideVDSO
+	if w.seeded {
+		p.Random = make([]byte, 16)
+		w.Random(p.Random)
+	}
+	writes, err := loader.PatchStack(n.regs.Rsp, stack[:got], p)
+	if err != nil {
+		return &Error{Op: "load", Err: err}
+	}
+	for _, wr := range writes {
+		if _, err := ptrace.Write(n.tid, wr.Data, wr.Addr); err != nil {
+			return gone(err)
+		}
+	}
+	return nil
+}
+
+// become makes t the thread of the new process; the old one is killed.
+func (t *thread) become(n *newImage) {
+	w := t.w
+	delete(w.loading, n.tid)
+	delete(w.threads, t.tid)
+	if t.tid != 0 {
+		w.doomed[t.tid] = struct{}{}
+		if t.tgid != t.tid && w.threads[t.tgid] == nil {
+			w.doomed[t.tgid] = struct{}{} // a leader that exited before
+		}
+		t.kill()
+	}
+	t.tid, t.tgid = n.tid, n.tid
+	w.threads[t.tid] = t
+	t.fresh, t.exited, t.regsOK = true, false, false
+	t.waitMask, t.interrupted, t.maybePending = nil, false, false
+}
+
+// enter turns the stub's last pause into the munmap of the stub, behind which
+// the program's first instruction stands.
+func (n *newImage) enter(im *loader.Image, state emulate.SignalState) error {
+	t := n.owner
+	regs := ptrace.Regs{Rsp: n.regs.Rsp, Cs: n.regs.Cs, Ss: n.regs.Ss, Ds: n.regs.Ds, Es: n.regs.Es, Fs: n.regs.Fs,
+		Gs: n.regs.Gs, Eflags: 0x202, Rip: im.Start(n.regs.R15)}
+	ptrace.SetCall(&regs, unix.SYS_MUNMAP, [6]uint64{stub.Base, stub.Size})
+	_ = ptrace.SetRegs(t.tid, &regs)
+	_ = ptrace.SetSigMask(t.tid, state.Blocked)
+	for sig := 1; sig <= 64; sig++ {
+		if state.Pending&(1<<(sig-1)) != 0 {
+			_ = t.Signal(emulate.Signal{Number: sig}, true)
+		}
+	}
+	_ = ptrace.Cont(t.tid, 0)
+	return nil
+}

@@ -1,0 +1,87 @@
+//go:build linux && amd64
+
+package jail
+
+import (
+	"io"
+	"io/fs"
+	"os/exec"
+	"time"
+
+	"go.uber.org/zap"
+
+	"oubliette/emulate"
+	"oubliette/emulate/vfs"
+	"oubliette/policy"
+)
+
+// Jail holds what only Go values can be; everything that can be written down is
+// in a [policy.Policy]. The zero Jail is ready to use and adds nothing. A Jail
+// may be used by many Spawns at once and must not be changed meanwhile.
+type Jail struct {
+	// Mounts are file systems by absolute guest path, mounted read-only over
+	// the policy's: an embed.FS, a zip.Reader, an fstest.MapFS, os.DirFS. Where
+	// a file system tells no execute permission at all, its files have it.
+	Mounts map[string]fs.FS
+
+	// Nodes are inodes by absolute guest path: files and directories that Go
+	// code makes up. Their methods run on the jail's own thread.
+	Nodes map[string]vfs.Node
+
+	// Handlers replaces the emulation of calls, by the man page's name, or adds
+	// one. The policy must say Emulate for them. A handler that wants what it
+	// replaces finds it in emulate.Calls.
+	Handlers map[string]emulate.Handler
+
+	// Clock tells the guest's wall-clock time. nil: the host's. With a Clock the
+	// guest cannot read the host's: no vDSO, and rdtsc faults. Sleeps last as
+	// long as they last on the host.
+	Clock func() time.Time
+
+	// Random is the guest's randomness (getrandom, /dev/urandom, AT_RANDOM,
+	// the address layout). nil: the host's, or the policy's seed.
+	Random io.Reader
+
+	// Logger gets warnings and audit records. nil: silence.
+	Logger *zap.Logger
+
+	// Trace is called after every call that stopped, on the jail's thread: it
+	// must be quick.
+	Trace func(TraceEvent)
+}
+
+// TraceEvent is one call that stopped at the warden.
+type TraceEvent struct {
+	PID, TID int // the guest's
+	Name     string
+	Args     [6]uint64
+	Result   uint64 // -errno as the guest's register has it
+	Err      error  // what the handler gave
+	Time     time.Duration
+	Text     string // strace-like
+}
+
+// Spawn starts cmd as the first process of a jail under p and returns as soon as
+// it runs. It is (&Jail{}).Spawn.
+func Spawn(cmd *exec.Cmd, p policy.Policy) (*Process, error) { return (&Jail{}).Spawn(cmd, p) }
+
+// Spawn starts cmd in a jail under p.
+//
+// cmd is as os/exec has it: Path, Args, Env, Dir, Stdin, Stdout, Stderr,
+// ExtraFiles, Cancel and WaitDelay mean the same, and so do StdinPipe, StdoutPipe
+// and StderrPipe. Paths are the guest's: a Path without a slash, or one that only
+// the host has for a bare name, is looked up in the guest's PATH. A nil Env is a
+// few harmless variables, never the caller's; an empty Dir is the guest's home if
+// its HOME exists, else "/". cmd.Process becomes a handle that stands for the
+// jail: Kill ends it, Signal goes to its first process. SysProcAttr must be nil.
+//
+// Errors: *Error says what of the host, the policy or cmd stands in the way; the
+// errno of a program that cannot be executed is inside, as with os/exec. Nothing
+// of the jail remains then.
+func (j *Jail) Spawn(cmd *exec.Cmd, p policy.Policy) (*Process, error) {
+	proc, err := j.spawn(cmd, p)
+	if err != nil {
+		return nil, spawnError(err)
+	}
+	return proc, nil
+}

@@ -1,0 +1,177 @@
+//go:build linux && amd64
+
+package jail
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"oubliette/emulate"
+	"oubliette/emulate/vfs"
+	"oubliette/internal/elfneeds"
+	"oubliette/policy"
+)
+
+// mount builds the guest's tree: the policy's mounts, then the Jail's own.
+func (w *warden) mount(j *Jail, cmd *exec.Cmd) error {
+	mounts := slices.Clone(w.policy.Mounts)
+	slices.SortStableFunc(mounts, func(a, b policy.Mount) int { return depth(a.Guest) - depth(b.Guest) })
+	root, rest, err := w.rootNode(mounts)
+	if err != nil {
+		return err
+	}
+	w.sys.FS = vfs.NewNamespace(root)
+	emulate.RegisterDevices(w.sys)
+	for _, m := range rest {
+		if m.Kind == policy.KindProgram {
+			err = w.mountProgram(cmd)
+		} else {
+			err = w.mountOne(m)
+		}
+		if err != nil {
+			return &Error{Op: "mount " + m.Guest, Err: err}
+		}
+	}
+	for _, p := range slices.Sorted(maps.Keys(j.Mounts)) {
+		n, err := vfs.NewIOFS(j.Mounts[p], vfs.IOFSOptions{})
+		if err == nil {
+			err = w.sys.FS.Mount(p, n)
+		}
+		if err != nil {
+			return &Error{Op: "mount " + p, Err: err}
+		}
+	}
+	for _, p := range slices.Sorted(maps.Keys(j.Nodes)) {
+		if err := w.sys.FS.Mount(p, j.Nodes[p]); err != nil {
+			return &Error{Op: "mount " + p, Err: err}
+		}
+	}
+	if err := w.sys.FS.UseArenas(w.arena, w.parts.cache); err != nil {
+		return &Error{Op: "arena", Err: err}
+	}
+	w.sys.FS.Record()
+	return nil
+}
+
+// depth orders mounts: outer before inner.
+func depth(p string) int {
+	if p == "/" {
+		return 0
+	}
+	return strings.Count(path.Clean(p), "/")
+}
+
+// rootNode takes the mount at "/" out of the list; without one the root is an
+// empty directory.
+func (w *warden) rootNode(mounts []policy.Mount) (vfs.Node, []policy.Mount, error) {
+	for i, m := range mounts {
+		if path.Clean(m.Guest) == "/" && m.Kind != policy.KindProgram {
+			n, err := w.node(m)
+			if err != nil {
+				return nil, nil, &Error{Op: "mount /", Err: err}
+			}
+			return n, slices.Delete(mounts, i, i+1), nil
+		}
+	}
+	return vfs.NewMem(vfs.MemOptions{Now: w.now}).Root(), mounts, nil
+}
+
+func (w *warden) mountOne(m policy.Mount) error {
+	if target, ok := sameSymlink(m); ok {
+		return w.symlink(m.Guest, target)
+	}
+	n, err := w.node(m)
+	if errors.Is(err, fs.ErrNotExist) && m.Optional {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return w.sys.FS.Mount(path.Clean(m.Guest), n)
+}
+
+// sameSymlink: a host symlink mounted at its own path stays a symlink.
+func sameSymlink(m policy.Mount) (string, bool) {
+	if m.Kind != policy.KindHost || filepath.Clean(m.Host) != path.Clean(m.Guest) {
+		return "", false
+	}
+	target, err := os.Readlink(m.Host)
+	return target, err == nil
+}
+
+func (w *warden) symlink(at, target string) error {
+	return w.sys.FS.Mount(at, vfs.NewLink(target))
+}
+
+// node makes the file system of a mount.
+func (w *warden) node(m policy.Mount) (vfs.Node, error) {
+	id := w.policy.Identity
+	owner := vfs.Owner{UID: id.UID, GID: id.GID}
+	switch m.Kind {
+	case policy.KindHost:
+		n, err := vfs.NewHost(m.Host, vfs.HostOptions{Write: m.Write && !m.Overlay, Frozen: m.Frozen})
+		if err != nil || !m.Overlay {
+			return n, err
+		}
+		return vfs.NewOverlay(n, w.memOptions(m))
+	case policy.KindMemory:
+		o := w.memOptions(m)
+		o.Owner, o.Mode = owner, m.Mode
+		return vfs.NewMem(o).Root(), nil
+	case policy.KindText:
+		mode := m.Mode
+		if mode == 0 {
+			mode = 0o644
+		}
+		return vfs.NewBytes(mode, []byte(m.Text)), nil
+	case policy.KindDev:
+		dev, err := emulate.NewDev(w.sys, vfs.MemOptions{Now: w.now})
+		if err != nil {
+			return nil, err
+		}
+		return dev.Root(), nil
+	case policy.KindProc:
+		return emulate.NewProc(w.sys), nil
+	}
+	return nil, fmt.Errorf("unknown kind %q", m.Kind)
+}
+
+func (w *warden) memOptions(m policy.Mount) vfs.MemOptions {
+	return vfs.MemOptions{Bytes: m.Bytes, Inodes: m.Inodes, Now: w.now}
+}
+
+// now is the guest's wall clock.
+func (w *warden) now() time.Time {
+	ns, err := w.Gettime(unix.CLOCK_REALTIME)
+	if err != nil {
+		return time.Now()
+	}
+	return time.Unix(0, ns)
+}
+
+// mountProgram shows the program, its interpreter and its libraries at their own
+// paths.
+func (w *warden) mountProgram(cmd *exec.Cmd) error {
+	files, err := elfneeds.Walk(cmd.Path)
+	if err != nil {
+		return fmt.Errorf("finding what %s needs: %w", cmd.Path, err)
+	}
+	for _, f := range files {
+		m := policy.Mount{Guest: f, Kind: policy.KindHost, Host: f, Frozen: true}
+		if err := w.mountOne(m); err != nil {
+			return fmt.Errorf("%s: %w", f, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,107 @@
+//go:build linux && amd64
+
+package jail
+
+import (
+	"os"
+	"sync"
+
+	"oubliette/internal/arena"
+	"oubliette/internal/stub"
+)
+
+// parts are what all jails of the host process share while one of them lives: the
+// stub, and the arena of immutable files. They are the one exception to "no
+// package state": content that a hundred jails map is held once.
+type parts struct {
+	stub  *os.File
+	cache *arena.Cache
+	ro    *os.File // the cache's arena for guests
+	root  bool     // the caller is root: guests become nobody
+	users int
+}
+
+var shared struct {
+	sync.Mutex
+	*parts
+}
+
+// cacheBudget bounds the content of immutable files kept for the next jail, in
+// bytes; files in use are beyond it.
+const cacheBudget = 256 << 20
+
+// acquireParts returns the shared parts, made by the first user.
+func acquireParts() (*parts, error) {
+	shared.Lock()
+	defer shared.Unlock()
+	if shared.parts == nil {
+		p, err := newParts()
+		if err != nil {
+			return nil, err
+		}
+		shared.parts = p
+	}
+	shared.users++
+	return shared.parts, nil
+}
+
+func newParts() (*parts, error) {
+	s, err := stub.Memfd()
+	if err != nil {
+		return nil, &Error{Op: "memfd", Err: err}
+	}
+	c, err := arena.NewCache(cacheBudget)
+	if err != nil {
+		_ = s.Close()
+		return nil, &Error{Op: "arena", Err: err}
+	}
+	ro, err := c.ReadOnly()
+	if err != nil {
+		_ = s.Close()
+		_ = c.Close()
+		return nil, &Error{Op: "arena", Err: err}
+	}
+	return &parts{stub: s, cache: c, ro: ro, root: os.Geteuid() == 0}, nil
+}
+
+// release closes the parts with their last user.
+func (p *parts) release() {
+	shared.Lock()
+	defer shared.Unlock()
+	if p.users--; p.users > 0 {
+		return
+	}
+	shared.parts = nil
+	_ = p.stub.Close()
+	_ = p.ro.Close()
+	_ = p.cache.Close()
+}
+
+// files are the stub's descriptors, by fdtable.Arena.
+func (p *parts) files(own *arena.Arena, ownRead *os.File) []uintptr {
+	return []uintptr{p.ro.Fd(), own.File().Fd(), ownRead.Fd()}
+}
+
+// Warm keeps the content of the programs and libraries that jails have mapped
+// until Close, so that the next jail starts without reading them again. It holds
+// two descriptors. A service that spawns many helpers one after another wants
+// one; jails that run at the same time share content anyhow.
+type Warm struct{ p *parts }
+
+// KeepWarm returns a Warm. The caller closes it.
+func KeepWarm() (*Warm, error) {
+	p, err := acquireParts()
+	if err != nil {
+		return nil, err
+	}
+	return &Warm{p}, nil
+}
+
+// Close lets the content go with the last jail that uses it.
+func (w *Warm) Close() error {
+	if w.p != nil {
+		w.p.release()
+		w.p = nil
+	}
+	return nil
+}

@@ -1,0 +1,253 @@
+//go:build linux && amd64
+
+package jail
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"oubliette/emulate/vfs"
+)
+
+// Process is a running jail: the first guest process and all that came of it.
+// Its methods may be called from any goroutine.
+type Process struct {
+	cmd   *exec.Cmd
+	c     *command
+	w     *warden
+	trace func(TraceEvent)
+
+	ended  chan struct{} // the warden has finished
+	copies sync.WaitGroup
+	copied chan error // one per copying goroutine
+
+	ctxDone chan error // what the context's watcher has to say
+
+	mu      sync.Mutex // after the end: guards the tree
+	waited  bool
+	handles sync.Mutex // guards cmd.Process
+}
+
+// CallStats is what Stats tells of one call.
+type CallStats struct {
+	Stops int64         // times the call stopped at the warden
+	Time  time.Duration // spent answering, waiting included
+	Bytes int64         // moved by reads and writes
+}
+
+// Wait waits until the jail has ended and the copying of its streams is done. It
+// returns nil for exit status 0, an *ExitError for the guest's own end, a
+// *Violation or *LimitError if the jail was ended for it, an *Error if something
+// of ours failed, and else what os/exec's Wait does: the context's error, an
+// error of copying, exec.ErrWaitDelay. Nothing of the jail remains then.
+func (p *Process) Wait() error {
+	p.mu.Lock()
+	if p.waited {
+		p.mu.Unlock()
+		return errors.New("jail: Wait was already called")
+	}
+	p.waited = true
+	p.mu.Unlock()
+
+	<-p.ended
+	err := p.result()
+	var timer *time.Timer
+	if p.ctxDone != nil {
+		if e := <-p.ctxDone; err == nil {
+			err = e
+		}
+	}
+	if p.cmd.WaitDelay > 0 {
+		timer = time.AfterFunc(p.cmd.WaitDelay, func() {})
+	}
+	if e := p.awaitCopies(); err == nil {
+		err = e
+	}
+	if timer != nil {
+		timer.Stop()
+	}
+	return err
+}
+
+// result is how the guest ended.
+func (p *Process) result() error {
+	w := p.w
+	switch {
+	case w.err == errKilled:
+		return &ExitError{Status: unix.WaitStatus(unix.SIGKILL)}
+	case w.err != nil:
+		return w.err
+	case w.status != 0:
+		return &ExitError{Status: w.status}
+	}
+	return nil
+}
+
+// awaitCopies waits for the copying goroutines, at most WaitDelay if there is
+// one, and closes our ends of the pipes then.
+func (p *Process) awaitCopies() error {
+	defer func() {
+		for _, f := range p.c.parents {
+			_ = f.Close()
+		}
+	}()
+	var expired <-chan time.Time
+	if p.cmd.WaitDelay > 0 {
+		timer := time.NewTimer(p.cmd.WaitDelay)
+		defer timer.Stop()
+		expired = timer.C
+	}
+	var first error
+	for range p.c.copies {
+		select {
+		case err := <-p.copied:
+			first = firstError(first, err)
+		case <-expired:
+			for _, f := range p.c.parents {
+				_ = f.Close()
+			}
+			expired = nil
+			first = firstError(first, exec.ErrWaitDelay)
+			if err := <-p.copied; err != nil && !errors.Is(err, os.ErrClosed) {
+				first = firstError(first, err)
+			}
+		}
+	}
+	return first
+}
+
+// startCopies starts what moves bytes between pipes and Go streams.
+func (p *Process) startCopies() {
+	p.copied = make(chan error, len(p.c.copies))
+	for _, fn := range p.c.copies {
+		go func() { p.copied <- fn() }()
+	}
+}
+
+// watch ends the jail when the context does, as exec.CommandContext says.
+func (p *Process) watch() {
+	if p.c.ctx == nil || p.c.ctx.Done() == nil {
+		return
+	}
+	p.ctxDone = make(chan error, 1)
+	go func() {
+		select {
+		case <-p.ended:
+			p.ctxDone <- nil
+			return
+		case <-p.c.ctx.Done():
+		}
+		err := p.c.ctx.Err()
+		if p.cmd.Cancel != nil {
+			switch e := p.cmd.Cancel(); {
+			case errors.Is(e, os.ErrProcessDone):
+				err = nil
+			case e != nil:
+				err = e
+			}
+		} else {
+			_ = p.Kill()
+		}
+		if d := p.cmd.WaitDelay; d > 0 {
+			t := time.AfterFunc(d, func() { _ = p.Kill() })
+			defer t.Stop()
+		}
+		<-p.ended
+		p.ctxDone <- err
+	}()
+}
+
+// Signal sends a signal to the jail's first process. os.ErrProcessDone after the
+// end.
+func (p *Process) Signal(sig os.Signal) error {
+	s, ok := sig.(unix.Signal)
+	if !ok {
+		return errors.New("jail: unsupported signal type")
+	}
+	if p.done() {
+		return os.ErrProcessDone
+	}
+	if s == unix.SIGKILL {
+		return p.Kill()
+	}
+	p.w.box.post(func() { p.w.signalInit(s) })
+	return nil
+}
+
+// Kill ends the jail. os.ErrProcessDone after the end.
+func (p *Process) Kill() error {
+	if p.done() {
+		return os.ErrProcessDone
+	}
+	p.w.box.post(func() { p.w.fail(errKilled) })
+	return nil
+}
+
+func (p *Process) done() bool {
+	select {
+	case <-p.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// do runs fn where nothing else touches the jail's data: on the warden's thread,
+// or, after the end, here.
+func (p *Process) do(fn func()) {
+	ran := make(chan struct{})
+	p.w.box.post(func() {
+		defer close(ran)
+		fn()
+	})
+	select {
+	case <-ran:
+	case <-p.ended:
+		select {
+		case <-ran: // just before the end
+			return
+		default:
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		fn()
+	}
+}
+
+// Stats tells stops, time and bytes by call, for calls that happened.
+func (p *Process) Stats() map[string]CallStats {
+	m := make(map[string]CallStats)
+	p.do(func() {
+		for nr, s := range p.w.stats {
+			if s.Stops > 0 {
+				m[p.w.callName(nr)] = s
+			}
+		}
+	})
+	return m
+}
+
+// Tree is the guest's file tree, during the run and after it. It is read with
+// the rights of the caller, mounts included; /proc and /dev are empty after the
+// end.
+func (p *Process) Tree() fs.FS { return vfs.FS(p.w.sys.FS.Root(), p.do) }
+
+// Changes lists what the guest created, modified and removed in memory and
+// overlay mounts, sorted by path.
+func (p *Process) Changes() []vfs.Changed {
+	var list []vfs.Changed
+	p.do(func() { list = p.w.sys.FS.Changes() })
+	return list
+}
+
+// isBrokenPipe: the guest closed its end, which is its right.
+func isBrokenPipe(err error) bool {
+	return errors.Is(err, unix.EPIPE) || errors.Is(err, io.ErrClosedPipe)
+}

@@ -1,0 +1,319 @@
+//go:build linux && amd64
+
+package jail
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"oubliette/emulate"
+	"oubliette/internal/ptrace"
+)
+
+// signalInfos holds what the guest shall see of signals on their way: each
+// travels through the kernel with an id as its si_value.
+type signalInfos struct {
+	byID map[uint64]emulate.Signal
+	last uint64
+}
+
+// maxSignalInfos bounds them; past it a signal still arrives, from nobody.
+const maxSignalInfos = 1 << 16
+
+// signalTag marks our ids among values the guest chose: the id is below it.
+const signalTag = 0x6f75_0000_0000_0000
+
+func (s *signalInfos) add(sig emulate.Signal) uint64 {
+	if s.byID == nil {
+		s.byID = make(map[uint64]emulate.Signal)
+	}
+	s.last++
+	if len(s.byID) < maxSignalInfos {
+		s.byID[s.last] = sig
+	}
+	return signalTag | s.last
+}
+
+// take returns the signal a siginfo stands for; ok is false if it is none of
+// ours.
+func (s *signalInfos) take(si *ptrace.SigInfo) (emulate.Signal, bool) {
+	const siQueue = -1
+	v := *(*[8]byte)(si.Fields[8:])
+	id := uint64(0)
+	for i := 7; i >= 0; i-- {
+		id = id<<8 | uint64(v[i])
+	}
+	if si.Code != siQueue || id>>48 != signalTag>>48 {
+		return emulate.Signal{}, false
+	}
+	id &= 1<<48 - 1
+	sig, ok := s.byID[id]
+	if !ok {
+		sig = emulate.Signal{Number: int(si.Signo)}
+	}
+	delete(s.byID, id)
+	return sig, true
+}
+
+// Signal queues a signal to the thread or its process.
+func (t *thread) Signal(s emulate.Signal, process bool) error {
+	if s.Number == int(unix.SIGKILL) {
+		t.kill()
+		return nil
+	}
+	tid := t.tid
+	if process {
+		tid = 0
+	}
+	if err := ptrace.Send(t.tgid, tid, s.Number, t.w.signals.add(s)); err != nil {
+		if err == unix.ESRCH {
+			return nil // dying
+		}
+		return err
+	}
+	if !process {
+		t.signalled(s.Number)
+		return nil
+	}
+	// A sleeping handler does not see signals: one that may take it is woken.
+	for _, other := range t.task.Process.Threads {
+		if o, ok := other.Machine.(*thread); ok && o.signalled(s.Number) {
+			break
+		}
+	}
+	return nil
+}
+
+// signalled notes a signal sent; it reports whether that woke the thread.
+func (t *thread) signalled(sig int) bool {
+	t.maybePending = true
+	if !t.parked || t.interrupted {
+		return t.interrupted
+	}
+	t.lookForSignals()
+	if t.interrupted {
+		t.enqueue()
+	}
+	return t.interrupted
+}
+
+// lookForSignals sets interrupted if a signal is pending that the thread would
+// take: not blocked, not ignored.
+func (t *thread) lookForSignals() {
+	st, err := t.signalState()
+	if err != nil {
+		return
+	}
+	blocked := st.Blocked
+	if t.waitMask != nil {
+		blocked = *t.waitMask
+	}
+	t.maybePending = st.Pending != 0
+	if st.Pending&^blocked&^st.discarded() != 0 {
+		t.interrupted = true
+	}
+}
+
+// signalState is a thread's signal state with helpers.
+type signalState struct{ emulate.SignalState }
+
+// defaultIgnored are the signals whose default action is nothing.
+const defaultIgnored = 1<<(unix.SIGCHLD-1) | 1<<(unix.SIGURG-1) | 1<<(unix.SIGWINCH-1) | 1<<(unix.SIGCONT-1)
+
+// discarded are the signals that do nothing when they are delivered.
+func (s signalState) discarded() uint64 { return s.Ignored | defaultIgnored&^s.Caught }
+
+func (t *thread) signalState() (signalState, error) {
+	var s signalState
+	text, err := t.ProcFile("status")
+	if err != nil {
+		return s, emulate.ErrGone
+	}
+	for line := range strings.Lines(string(text)) {
+		name, value, _ := strings.Cut(line, ":")
+		set := func(mask *uint64) {
+			v, _ := strconv.ParseUint(strings.TrimSpace(value), 16, 64)
+			*mask |= v
+		}
+		switch name {
+		case "SigPnd", "ShdPnd":
+			set(&s.Pending)
+		case "SigBlk":
+			set(&s.Blocked)
+		case "SigIgn":
+			set(&s.Ignored)
+		case "SigCgt":
+			set(&s.Caught)
+		}
+	}
+	return s, nil
+}
+
+// SignalState tells masks and dispositions.
+func (t *thread) SignalState() (emulate.SignalState, error) {
+	s, err := t.signalState()
+	return s.SignalState, err
+}
+
+// SetWaitMask is see emulate.Machine.
+func (t *thread) SetWaitMask(mask *uint64) {
+	t.waitMask = mask
+	t.interrupted = false
+	t.maybePending = true
+}
+
+// TakeSignal dequeues a pending signal with a call the guest's thread makes. The
+// call's structs lie for a moment at the start of the page of the stack pointer,
+// which is mapped and writable; what was there is put back.
+func (t *thread) TakeSignal(set uint64) (emulate.Signal, error) {
+	st, err := t.signalState()
+	if err != nil {
+		return emulate.Signal{}, err
+	}
+	if st.Pending&set == 0 {
+		return emulate.Signal{}, unix.EAGAIN
+	}
+	if err := t.loadRegs(); err != nil {
+		return emulate.Signal{}, err
+	}
+	const setOff, timeoutOff, infoOff, size = 0, 8, 24, 24 + 128
+	addr := t.regs.Rsp &^ 4095
+	var old, p [size]byte
+	if _, err := t.ReadMemory(old[:], addr); err != nil {
+		return emulate.Signal{}, err
+	}
+	binary.LittleEndian.PutUint64(p[setOff:], set)
+	if _, err := t.WriteMemory(p[:], addr); err != nil {
+		return emulate.Signal{}, err
+	}
+	_, err = t.Native(unix.SYS_RT_SIGTIMEDWAIT, [6]uint64{addr + setOff, addr + infoOff, addr + timeoutOff, 8})
+	if err == nil {
+		_, err = t.ReadMemory(p[:], addr)
+	}
+	if _, e := t.WriteMemory(old[:], addr); err == nil {
+		err = e
+	}
+	if err != nil {
+		return emulate.Signal{}, err
+	}
+	si := ptrace.SigInfo{Signo: int32(binary.LittleEndian.Uint32(p[infoOff:])), Code: int32(binary.LittleEndian.Uint32(p[infoOff+8:]))}
+	copy(si.Fields[:], p[infoOff+16:])
+	if s, ok := t.w.signals.take(&si); ok {
+		return s, nil
+	}
+	return emulate.Signal{Number: int(si.Signo), Code: si.Code, Value: binary.LittleEndian.Uint64(si.Fields[8:])}, nil
+}
+
+// deliver handles a signal-delivery stop.
+func (t *thread) deliver(sig unix.Signal) {
+	if t.rewound != 0 {
+		_ = ptrace.Unwind(t.tid, &t.info, -uint64(t.rewound))
+		t.rewound = 0
+	}
+	t.interrupted = false
+	if sig == unix.SIGSYS {
+		t.sigsys = true
+	}
+	var si ptrace.SigInfo
+	if ptrace.GetSigInfo(t.tid, &si) == nil {
+		if s, ok := t.w.signals.take(&si); ok {
+			si.Code = s.Code
+			clear(si.Fields[:])
+			s.EncodeFields(si.Fields[:])
+			_ = ptrace.SetSigInfo(t.tid, &si)
+		} else if si.Code <= 0 { // from outside: the sender has no pid here
+			clear(si.Fields[:8])
+			_ = ptrace.SetSigInfo(t.tid, &si)
+		}
+	}
+	_ = ptrace.Cont(t.tid, int(sig))
+}
+
+// hold keeps a signal whose delivery would break an injected call.
+func (t *thread) hold(sig unix.Signal) {
+	var si ptrace.SigInfo
+	s := emulate.Signal{Number: int(sig)}
+	if ptrace.GetSigInfo(t.tid, &si) == nil {
+		if known, ok := t.w.signals.take(&si); ok {
+			s = known
+		}
+	}
+	t.held = append(t.held, s)
+}
+
+// release sends what hold kept.
+func (t *thread) release() {
+	held := t.held
+	t.held = nil
+	for _, s := range held {
+		_ = t.Signal(s, false)
+	}
+}
+
+// ProcFile reads a file of the host's /proc/PID of this thread.
+func (t *thread) ProcFile(name string) ([]byte, error) {
+	p, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/%s", t.tgid, t.tid, name))
+	if err != nil {
+		return nil, emulate.ErrGone
+	}
+	return p, nil
+}
+
+// Usage reads resource use from the host's /proc.
+func (t *thread) Usage(thread bool) (emulate.Usage, error) {
+	dir := fmt.Sprintf("/proc/%d/", t.tgid)
+	if thread {
+		dir += fmt.Sprintf("task/%d/", t.tid)
+	}
+	stat, err := os.ReadFile(dir + "stat")
+	if err != nil {
+		return emulate.Usage{}, emulate.ErrGone
+	}
+	return parseUsage(stat, t.tgid, t.tid, thread), nil
+}
+
+// clockTick is a tick of /proc/PID/stat, USER_HZ being 100 on every x86.
+const clockTick = 10_000_000
+
+func parseUsage(stat []byte, tgid, tid int, thread bool) emulate.Usage {
+	var u emulate.Usage
+	_, rest, _ := bytes.Cut(stat[bytes.LastIndexByte(stat, ')')+1:], []byte(" "))
+	f := bytes.Fields(rest)
+	num := func(i int) int64 {
+		if i-3 >= len(f) {
+			return 0
+		}
+		v, _ := strconv.ParseInt(string(f[i-3]), 10, 64)
+		return v
+	}
+	// Fields as proc_pid_stat(5) numbers them.
+	u.MinorFaults, u.MajorFaults = num(10), num(12)
+	u.User, u.System = time.Duration(num(14))*clockTick, time.Duration(num(15))*clockTick
+	u.MaxRSS = num(24) * 4
+	status, err := os.Open(fmt.Sprintf("/proc/%d/task/%d/status", tgid, tid))
+	if err != nil {
+		return u
+	}
+	defer status.Close()
+	for sc := bufio.NewScanner(status); sc.Scan(); {
+		name, value, _ := strings.Cut(sc.Text(), ":")
+		v, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
+		switch name {
+		case "VmHWM":
+			u.MaxRSS = v
+		case "voluntary_ctxt_switches":
+			u.VoluntarySwitches = v
+		case "nonvoluntary_ctxt_switches":
+			u.InvoluntarySwitches = v
+		}
+	}
+	return u
+}

@@ -1,0 +1,518 @@
+//go:build linux && amd64
+
+package jail
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+
+	"oubliette/emulate"
+	"oubliette/emulate/vfs"
+	"oubliette/fdtable"
+	"oubliette/internal/arena"
+	"oubliette/internal/filter"
+	"oubliette/internal/ptrace"
+	"oubliette/internal/stub"
+	"oubliette/internal/sysno"
+	"oubliette/policy"
+)
+
+// defaultEnv is the environment of a cmd without one.
+var defaultEnv = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/home/guest", "LANG=C.UTF-8"}
+
+// spawn makes the warden and lets it start the first process.
+func (j *Jail) spawn(cmd *exec.Cmd, pol policy.Policy) (*Process, error) {
+	if err := pol.Validate(); err != nil {
+		return nil, &Error{Op: "policy", Err: err}
+	}
+	w, err := newWarden(j, pol)
+	if err != nil {
+		return nil, err
+	}
+	c, err := readCommand(cmd)
+	if err != nil {
+		w.discard()
+		return nil, &Error{Op: "cmd", Err: err}
+	}
+	p := &Process{cmd: cmd, c: c, w: w, trace: j.Trace, ended: make(chan struct{})}
+	w.proc = p
+	started := make(chan error, 1)
+	var once sync.Once
+	w.loaded = func(err error) { once.Do(func() { started <- err }) }
+	go w.run(func() error { return w.begin(j, cmd) })
+	if err := <-started; err != nil {
+		<-p.ended
+		c.abort()
+		return nil, err
+	}
+	c.handedOver()
+	p.startCopies()
+	p.watch()
+	if d := pol.Limits.Wall; d > 0 {
+		t := time.AfterFunc(d, func() {
+			w.box.post(func() { w.fail(&LimitError{Limit: "wall", Bound: d.String()}) })
+		})
+		go func() {
+			<-p.ended
+			t.Stop()
+		}()
+	}
+	return p, nil
+}
+
+// newWarden makes everything that needs no process yet.
+func newWarden(j *Jail, pol policy.Policy) (_ *warden, err error) {
+	w := &warden{policy: &pol, table: pol.Table(), log: j.Logger, threads: make(map[int]*thread),
+		early: make(map[int]unix.WaitStatus), doomed: make(map[int]struct{}), loading: make(map[int]*newImage),
+		logged: make(map[string]int)}
+	if w.log == nil {
+		w.log = zap.NewNop()
+	}
+	if w.filter, err = compileFilter(pol); err != nil {
+		return nil, err
+	}
+	if err := w.chooseClock(j, pol); err != nil {
+		return nil, err
+	}
+	if w.parts, err = acquireParts(); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			w.discard()
+		}
+	}()
+	if w.arena, err = arena.New(); err != nil {
+		return nil, &Error{Op: "arena", Err: err}
+	}
+	w.arena.InUse = w.slotsInUse
+	if w.arenaRead, err = w.arena.ReadOnly(); err != nil {
+		return nil, &Error{Op: "arena", Err: err}
+	}
+	if err := w.hostState(); err != nil {
+		return nil, err
+	}
+	id := pol.Identity
+	w.sys = &emulate.System{Host: w, Hostname: id.Hostname, CPUs: id.CPUs, ArenaFDs: arenaFDs,
+		HideVDSO: w.clock != nil, Limits: emulate.Limits{Tasks: pol.Limits.Tasks, Disk: pol.Limits.Disk}}
+	if w.sys.Hostname == "" {
+		w.sys.Hostname = "oubliette"
+	}
+	if w.sys.CPUs == 0 {
+		w.sys.CPUs = runtime.NumCPU()
+	}
+	return w, w.handlers(j)
+}
+
+func compileFilter(pol policy.Policy) ([]byte, error) {
+	prog, err := filter.Compile(pol)
+	if err != nil {
+		return nil, &Error{Op: "filter", Err: err}
+	}
+	if checkFilter {
+		if err := filter.Check(prog, pol); err != nil {
+			return nil, &Error{Op: "filter", Err: err}
+		}
+	}
+	var b []byte
+	for _, ins := range prog {
+		b = binary.LittleEndian.AppendUint16(b, ins.Op)
+		b = append(b, ins.Jt, ins.Jf)
+		b = binary.LittleEndian.AppendUint32(b, ins.K)
+	}
+	return b, nil
+}
+
+// checkFilter runs every filter in bpf.VM against the policy: in strict mode, as
+// the tests have it. It costs milliseconds.
+var checkFilter = os.Getenv("OUBLIETTE_STRICT") == "1"
+
+// chooseClock sets the clock and the random source.
+func (w *warden) chooseClock(j *Jail, pol policy.Policy) error {
+	w.clock = j.Clock
+	if !pol.Time.Start.IsZero() {
+		if j.Clock != nil {
+			return &Error{Op: "policy", Err: errors.New("both Jail.Clock and Policy.Time are set; leave one out")}
+		}
+		start, began := pol.Time.Start, time.Now()
+		w.clock = func() time.Time { return start.Add(time.Since(began)) }
+	}
+	switch {
+	case j.Random != nil:
+		w.random, w.seeded = j.Random, true
+	case pol.Seed != nil:
+		var seed [32]byte
+		binary.LittleEndian.PutUint64(seed[:], *pol.Seed)
+		w.random, w.seeded = rand.NewChaCha8(seed), true
+	default:
+		w.random = hostRandom{}
+	}
+	return nil
+}
+
+// hostRandom is getrandom(2).
+type hostRandom struct{}
+
+func (hostRandom) Read(p []byte) (int, error) { return unix.Getrandom(p, 0) }
+
+// hostState reads what the guest inherits of the caller: limits and ignored
+// signals.
+func (w *warden) hostState() error {
+	for r := range w.hostLimits {
+		if err := unix.Prlimit(0, r, nil, &w.hostLimits[r]); err != nil {
+			return &Error{Op: "prlimit", Err: err}
+		}
+	}
+	w.hostFiles = w.hostLimits[unix.RLIMIT_NOFILE]
+	w.hostFiles.Cur = min(w.hostFiles.Max, max(w.hostFiles.Cur, uint64(arenaFDs[2]+1)))
+	if w.hostFiles.Cur <= uint64(arenaFDs[2]) {
+		return &Error{Op: "prlimit", Err: fmt.Errorf("RLIMIT_NOFILE is %d, it must be at least %d (ulimit -n)", w.hostFiles.Max, arenaFDs[2]+1)}
+	}
+	text, err := os.ReadFile("/proc/thread-self/status")
+	if err != nil {
+		return &Error{Op: "proc", Err: fmt.Errorf("%w (mount /proc)", err)}
+	}
+	for line := range strings.Lines(string(text)) {
+		if v, ok := strings.CutPrefix(line, "SigIgn:"); ok {
+			_, _ = fmt.Sscanf(v, "%x", &w.hostIgnored)
+		}
+	}
+	return nil
+}
+
+// handlers fills the table of calls: the one table, then the caller's.
+func (w *warden) handlers(j *Jail) error {
+	w.sys.Handlers = make(map[int]emulate.Handler)
+	for _, row := range emulate.Calls() {
+		if nr, ok := sysno.Number(row.Name); ok && row.Do != nil {
+			w.sys.Handlers[nr] = row.Do
+			w.rows[nr].args = row.Args
+		}
+	}
+	for name, do := range j.Handlers {
+		nr, ok := sysno.Number(name)
+		if !ok || nr >= maxCalls {
+			return &Error{Op: "Jail.Handlers", Err: fmt.Errorf("no system call is named %q", name)}
+		}
+		w.sys.Handlers[nr] = do
+	}
+	conditional := make(map[string]bool)
+	for _, r := range w.policy.Calls {
+		for _, name := range r.Calls {
+			conditional[name] = conditional[name] || len(r.When) > 0
+		}
+	}
+	for nr := range w.rows {
+		row := &w.rows[nr]
+		row.name = sysno.Name(nr)
+		row.do = w.sys.Handlers[nr]
+		row.decision = w.table.Lookup(nr, [6]uint64{})
+		row.conditional = conditional[row.name]
+		row.moves = slices.Contains(movers, row.name)
+	}
+	return nil
+}
+
+// movers are the calls whose result is a number of bytes.
+var movers = []string{"read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "preadv2", "pwritev2",
+	"sendfile", "copy_file_range", "splice", "tee", "vmsplice", "recvfrom", "sendto", "recvmsg", "sendmsg", "getrandom"}
+
+// discard gives back what newWarden took.
+func (w *warden) discard() {
+	w.streams.close()
+	if w.arenaRead != nil {
+		_ = w.arenaRead.Close()
+	}
+	if w.arena != nil {
+		_ = w.arena.Close()
+	}
+	if w.parts != nil {
+		w.parts.release()
+	}
+	w.arenaRead, w.arena, w.parts = nil, nil, nil
+}
+
+// begin builds the guest's world and starts task 1, on the warden's thread.
+func (w *warden) begin(j *Jail, cmd *exec.Cmd) error {
+	w.streams = streams{post: w.box.post, quit: -1}
+	if err := w.mount(j, cmd); err != nil {
+		return err
+	}
+	fds := fdtable.NewTable()
+	id := w.policy.Identity
+	cred := emulate.Cred{RUID: id.UID, EUID: id.UID, SUID: id.UID, FSUID: id.UID,
+		RGID: id.GID, EGID: id.GID, SGID: id.GID, FSGID: id.GID, Groups: id.Groups}
+	task := w.sys.NewInit(w.sys.FS.Root(), cred, fds)
+	w.init = task
+	w.setLimits(task)
+	if err := w.openStreams(task); err != nil {
+		fds.Release()
+		return err
+	}
+	env := cmd.Env
+	if env == nil {
+		env = defaultEnv
+	}
+	program, err := w.prepare(task, cmd, env)
+	if err != nil {
+		fds.Release()
+		return err
+	}
+	args := cmd.Args
+	if len(args) == 0 {
+		args = []string{cmd.Path}
+	}
+	var loadErr error
+	t := w.newThread(0, 0, func(t *thread) error {
+		t.task, task.Machine = task, t
+		loadErr = t.load(emulate.ExecRequest{Path: program, Args: args, Env: env, Open: task.OpenExec,
+			Commit: func(exe *vfs.Dentry, args []string) { task.CommitExec(exe, path.Base(program), args, env) },
+		}, emulate.SignalState{Ignored: w.hostIgnored})
+		if loadErr == nil {
+			loadErr = w.startBell()
+		}
+		if loadErr != nil {
+			t.dead = t.tid == 0
+		}
+		w.loaded(execError(program, loadErr))
+		return loadErr
+	})
+	w.resume(t)
+	return nil
+}
+
+// execError names the program in an errno of execve.
+func execError(program string, err error) error {
+	if errno, ok := err.(unix.Errno); ok {
+		return &Error{Op: "exec", Err: &os.PathError{Op: "exec", Path: program, Err: errno}}
+	}
+	return err
+}
+
+// setLimits gives task 1 its resource limits: the caller's, cut by the policy.
+func (w *warden) setLimits(t *emulate.Task) {
+	l := &t.Process.Rlimits
+	*l = w.hostLimits
+	l[unix.RLIMIT_CORE] = unix.Rlimit{}
+	cut := func(resource int, n uint64) {
+		if n > 0 && n < l[resource].Max {
+			l[resource] = unix.Rlimit{Cur: min(n, l[resource].Cur), Max: n}
+		}
+	}
+	lim := w.policy.Limits
+	cut(unix.RLIMIT_AS, uint64(lim.Memory))
+	cut(unix.RLIMIT_NOFILE, uint64(lim.Files))
+	cut(unix.RLIMIT_CPU, uint64((lim.CPU+time.Second-1)/time.Second))
+}
+
+// prepare finds the working directory and the program's path in the guest.
+func (w *warden) prepare(t *emulate.Task, cmd *exec.Cmd, env []string) (string, error) {
+	dir := cmd.Dir
+	if dir == "" {
+		dir = "/"
+		if home := getenv(env, "HOME"); path.IsAbs(home) && t.Chdir(home) == nil {
+			dir = home
+		}
+	}
+	if err := t.Chdir(dir); err != nil {
+		return "", &Error{Op: "cmd.Dir", Err: &os.PathError{Op: "chdir", Path: dir, Err: err}}
+	}
+	bare := ""
+	if len(cmd.Args) > 0 && !strings.Contains(cmd.Args[0], "/") {
+		bare = cmd.Args[0]
+	}
+	if strings.Contains(cmd.Path, "/") {
+		_, err := t.OpenExec(cmd.Path)
+		if err == nil || err != unix.ENOENT || bare == "" {
+			return cmd.Path, nil // load says what is wrong with it
+		}
+	} else if cmd.Path != "" {
+		bare = cmd.Path
+	}
+	if bare == "" {
+		return "", &Error{Op: "cmd", Err: errors.New("exec.Cmd has no Path")}
+	}
+	for _, dir := range strings.Split(getenv(env, "PATH"), ":") {
+		p := path.Join(dir, bare)
+		if _, err := t.OpenExec(p); err == nil {
+			return p, nil
+		}
+	}
+	return "", &Error{Op: "exec", Err: &exec.Error{Name: bare, Err: fmt.Errorf("%w of the guest (%s); mount the program there",
+		exec.ErrNotFound, getenv(env, "PATH"))}}
+}
+
+// getenv is the last value of a variable.
+func getenv(env []string, name string) string {
+	for _, e := range slices.Backward(env) {
+		if v, ok := strings.CutPrefix(e, name+"="); ok {
+			return v
+		}
+	}
+	return ""
+}
+
+// openStreams puts cmd's files at descriptors 0, 1, 2, ….
+func (w *warden) openStreams(t *emulate.Task) error {
+	for fd, f := range w.proc.c.files {
+		var d *fdtable.Description
+		if f == nil {
+			d = fdtable.NewDescription(&nullFile{}, vfs.NewAnonymous(&nullFile{}, "/dev/null"), unix.O_RDWR)
+		} else {
+			h, err := w.streams.newHostFile(f)
+			if err != nil {
+				return &Error{Op: "cmd", Err: fmt.Errorf("descriptor %d: %w", fd, err)}
+			}
+			d = fdtable.NewDescription(h, vfs.NewAnonymous(h, h.label()), h.accessMode())
+		}
+		if err := t.FDs.Replace(fd, fd+1, d, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// startBell starts the warden's bell and gives cmd.Process its meaning.
+func (w *warden) startBell() error {
+	pid, err := startBell(w.parts.stub)
+	if err != nil {
+		return err
+	}
+	w.pin.join(pid)
+	for {
+		tid, ws, err := ptrace.Wait(0, nil)
+		if err != nil {
+			return &Error{Op: "wait4", Err: err}
+		}
+		if tid == pid {
+			break
+		}
+		w.backlog = append(w.backlog, stopEvent{tid, ws})
+	}
+	if err := ptrace.SetOptions(pid, unix.PTRACE_O_EXITKILL); err != nil {
+		return &Error{Op: "ptrace", Err: err}
+	}
+	_ = ptrace.Cont(pid, 0)
+	w.box.setBell(pid)
+	if h, err := os.FindProcess(pid); err == nil {
+		w.proc.cmd.Process = h
+	}
+	return nil
+}
+
+func startBell(f *os.File) (int, error) {
+	pid, err := syscall.ForkExec(stub.Path(int(f.Fd()), 0), []string{"bell"}, &syscall.ProcAttr{
+		Sys: &syscall.SysProcAttr{Setpgid: true}})
+	if err != nil {
+		return 0, &Error{Op: "fork", Err: err}
+	}
+	if err := ptrace.Seize(pid, unix.PTRACE_O_EXITKILL); err != nil {
+		_ = unix.Kill(pid, unix.SIGKILL)
+		return 0, seizeError(err)
+	}
+	return pid, ptrace.Interrupt(pid)
+}
+
+// killBell ends the bell and reaps it.
+func (w *warden) killBell() {
+	pid := w.box.bell
+	if pid == 0 {
+		return
+	}
+	w.proc.bellGone()
+	_ = unix.Kill(pid, unix.SIGKILL)
+	for {
+		tid, ws, err := ptrace.Wait(0, nil)
+		if err != nil || tid == pid && (ws.Exited() || ws.Signaled()) {
+			return
+		}
+	}
+}
+
+// bellGone takes cmd.Process back, for its pid will be another's.
+func (p *Process) bellGone() {
+	p.handles.Lock()
+	defer p.handles.Unlock()
+	if h := p.cmd.Process; h != nil {
+		_ = h.Release()
+	}
+}
+
+// Random fills p from the guest's random source.
+func (w *warden) Random(p []byte) {
+	if _, err := io.ReadFull(w.random, p); err != nil {
+		w.fail(&Error{Op: "Jail.Random", Err: err})
+	}
+}
+
+// Post runs fn on the warden's thread.
+func (w *warden) Post(fn func()) { w.box.post(fn) }
+
+// AfterFunc runs fn on the warden's thread after d.
+func (w *warden) AfterFunc(d time.Duration, fn func()) (stop func()) {
+	stopped := false
+	t := time.AfterFunc(d, func() {
+		w.box.post(func() {
+			if !stopped {
+				fn()
+			}
+		})
+	})
+	return func() {
+		stopped = true
+		t.Stop()
+	}
+}
+
+// Gettime is clock_gettime(2) on the guest's clock.
+func (w *warden) Gettime(clock int32) (int64, error) {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(clock, &ts); err != nil {
+		return 0, err
+	}
+	if w.clock != nil && (clock == unix.CLOCK_REALTIME || clock == unix.CLOCK_REALTIME_COARSE || clock == unix.CLOCK_TAI) {
+		return w.clock().UnixNano(), nil
+	}
+	return ts.Nano(), nil
+}
+
+// Warn is see emulate.Host.
+func (w *warden) Warn(msg, call string, err error) { w.warn(msg, call, err) }
+
+// Kill ends the jail.
+func (w *warden) Kill(reason error) {
+	if reason != nil {
+		w.fail(reason)
+		return
+	}
+	w.killAll()
+}
+
+// slotsInUse marks the slots of the jail's arena that its guests have mapped.
+func (w *warden) slotsInUse(mapped map[int]bool) error {
+	for _, t := range w.threads {
+		maps, err := t.ProcFile("maps")
+		if err != nil {
+			continue
+		}
+		if err := w.arena.MarkSlots(string(maps), mapped); err != nil {
+			return err
+		}
+	}
+	return nil
+}

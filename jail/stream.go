@@ -1,0 +1,308 @@
+//go:build linux && amd64
+
+package jail
+
+import (
+	"os"
+	"strconv"
+	"sync"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"oubliette/emulate/vfs"
+	"oubliette/fdtable"
+)
+
+// hostFile is a descriptor of the caller's (a standard stream, an extra file) as
+// the guest's File. It owns a duplicate, shares the caller's offset as a child
+// process would, and never blocks the warden: a read or write that would block is
+// EAGAIN, and one goroutine sleeps in poll(2) for the file's queue.
+type hostFile struct {
+	fd      int
+	mode    uint32 // S_IFMT
+	queue   fdtable.Queue
+	streams *streams
+	missing int16 // poll events that were last found wanting
+	armed   bool  // a goroutine polls
+}
+
+// streams are the host files of one jail and what wakes their goroutines.
+type streams struct {
+	post   func(func())
+	wg     sync.WaitGroup
+	quit   int // eventfd, -1 none yet
+	closed bool
+}
+
+// newHostFile duplicates f. The caller keeps f.
+func (s *streams) newHostFile(f *os.File) (*hostFile, error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	h := &hostFile{fd: -1, streams: s}
+	cerr := raw.Control(func(fd uintptr) {
+		h.fd, err = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 3)
+	})
+	if cerr != nil || err != nil {
+		return nil, firstError(cerr, err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(h.fd, &st); err != nil {
+		_ = unix.Close(h.fd)
+		return nil, err
+	}
+	h.mode = st.Mode & unix.S_IFMT
+	return h, nil
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// plain files never block for long and poll always ready.
+func (h *hostFile) plain() bool {
+	return h.mode == unix.S_IFREG || h.mode == unix.S_IFDIR || h.mode == unix.S_IFBLK
+}
+
+// Close closes the duplicate.
+func (h *hostFile) Close() error {
+	h.queue.Wake()
+	return unix.Close(h.fd)
+}
+
+// pipeChunk is what a pipe or terminal that polls writable takes without
+// blocking: PIPE_BUF.
+const pipeChunk = 4096
+
+// Read reads at the shared offset.
+func (h *hostFile) Read(p []byte) (int, error) {
+	if h.plain() {
+		return ignoreEINTR(func() (int, error) { return unix.Read(h.fd, p) })
+	}
+	n, err := unix.Preadv2(h.fd, [][]byte{p}, -1, unix.RWF_NOWAIT)
+	if err == unix.EOPNOTSUPP || err == unix.EINVAL {
+		if h.poll(unix.POLLIN)&(unix.POLLIN|unix.POLLHUP|unix.POLLERR) == 0 {
+			err = unix.EAGAIN
+		} else {
+			n, err = unix.Read(h.fd, p)
+		}
+	}
+	if err == unix.EAGAIN || err == unix.EINTR {
+		h.missing = unix.POLLIN
+		return 0, unix.EAGAIN
+	}
+	return max(n, 0), err
+}
+
+// Write writes at the shared offset.
+func (h *hostFile) Write(p []byte) (int, error) {
+	if h.plain() {
+		return ignoreEINTR(func() (int, error) { return unix.Write(h.fd, p) })
+	}
+	n, err := unix.Pwritev2(h.fd, [][]byte{p}, -1, unix.RWF_NOWAIT)
+	if err == unix.EOPNOTSUPP || err == unix.EINVAL {
+		if h.poll(unix.POLLOUT)&(unix.POLLOUT|unix.POLLERR) == 0 {
+			err = unix.EAGAIN
+		} else {
+			n, err = unix.Write(h.fd, p[:min(len(p), pipeChunk)])
+		}
+	}
+	if err == unix.EAGAIN || err == unix.EINTR {
+		h.missing = unix.POLLOUT
+		return 0, unix.EAGAIN
+	}
+	return max(n, 0), err
+}
+
+func ignoreEINTR(fn func() (int, error)) (int, error) {
+	for {
+		n, err := fn()
+		if err != unix.EINTR {
+			return max(n, 0), err
+		}
+	}
+}
+
+// Pread and Pwrite are positional; ESPIPE for streams.
+func (h *hostFile) Pread(p []byte, off int64) (int, error) { return unix.Pread(h.fd, p, off) }
+
+// Pwrite is see Pread.
+func (h *hostFile) Pwrite(p []byte, off int64) (int, error) { return unix.Pwrite(h.fd, p, off) }
+
+// Seek moves the shared offset.
+func (h *hostFile) Seek(_ *fdtable.Description, off int64, whence int) (int64, error) {
+	return unix.Seek(h.fd, off, whence)
+}
+
+// Truncate is ftruncate(2).
+func (h *hostFile) Truncate(size int64) error { return unix.Ftruncate(h.fd, size) }
+
+// Sync is fsync(2).
+func (h *hostFile) Sync() error { return unix.Fsync(h.fd) }
+
+// Size is the size of a regular file.
+func (h *hostFile) Size() (int64, error) {
+	a, err := h.Attr()
+	if err == nil && !a.IsRegular() {
+		err = unix.ESPIPE
+	}
+	return a.Size, err
+}
+
+// Attr is fstat(2).
+func (h *hostFile) Attr() (vfs.Attr, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(h.fd, &st); err != nil {
+		return vfs.Attr{}, err
+	}
+	return vfs.Attr{Dev: st.Dev, Rdev: st.Rdev, Ino: st.Ino, Mode: st.Mode, Nlink: uint32(st.Nlink), UID: st.Uid,
+		GID: st.Gid, Size: st.Size, Blocks: st.Blocks, BlockSize: int64(st.Blksize),
+		Atime: st.Atim, Mtime: st.Mtim, Ctime: st.Ctim}, nil
+}
+
+// poll asks for readiness without waiting.
+func (h *hostFile) poll(events int16) int16 {
+	fds := []unix.PollFd{{Fd: int32(h.fd), Events: events}}
+	_, _ = unix.Poll(fds, 0)
+	return fds[0].Revents
+}
+
+// Poll is the file's readiness.
+func (h *hostFile) Poll() fdtable.Events {
+	const all = unix.POLLIN | unix.POLLOUT | unix.POLLPRI | unix.POLLRDHUP | 0x40 | 0x100
+	got := h.poll(all)
+	if h.missing = (unix.POLLIN | unix.POLLOUT) &^ got; h.missing != 0 && !h.queue.Empty() {
+		h.arm()
+	}
+	return fdtable.Events(uint16(got))
+}
+
+// Queue is woken when what was last missing may be there.
+func (h *hostFile) Queue() *fdtable.Queue {
+	if h.plain() {
+		return nil
+	}
+	h.arm()
+	return &h.queue
+}
+
+// arm starts the goroutine that sleeps in poll(2) for the queue, unless one does.
+func (h *hostFile) arm() {
+	s := h.streams
+	if h.armed || s.closed || h.missing == 0 {
+		return
+	}
+	if s.quit < 0 {
+		fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+		if err != nil {
+			return
+		}
+		s.quit = fd
+	}
+	fd, err := unix.FcntlInt(uintptr(h.fd), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return
+	}
+	h.armed = true
+	events, quit := h.missing, s.quit
+	s.wg.Add(1)
+	go func() {
+		defer s.wg.Done()
+		fds := []unix.PollFd{{Fd: int32(fd), Events: events}, {Fd: int32(quit), Events: unix.POLLIN}}
+		for {
+			if _, err := unix.Poll(fds, -1); err != unix.EINTR {
+				break
+			}
+		}
+		_ = unix.Close(fd)
+		s.post(func() {
+			h.armed = false
+			h.queue.Wake()
+		})
+	}()
+}
+
+// close ends the goroutines and waits for them.
+func (s *streams) close() {
+	s.closed = true
+	if s.quit >= 0 {
+		_, _ = unix.Write(s.quit, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+		s.wg.Wait()
+		_ = unix.Close(s.quit)
+		s.quit = -1
+	}
+}
+
+// Ioctl lets through what programs ask terminals: attributes and window size.
+// Nothing that types (TIOCSTI), takes the terminal over or reaches its driver.
+func (h *hostFile) Ioctl(mem fdtable.Memory, request uint32, arg uint64) (uint64, error) {
+	var size int
+	switch request {
+	case unix.TCGETS:
+		size = 36
+	case unix.TIOCGWINSZ:
+		size = 8
+	case unix.TCSETS, unix.TCSETSW, unix.TCSETSF:
+		var p [36]byte
+		if err := mem.Read(arg, p[:]); err != nil {
+			return 0, err
+		}
+		return 0, ioctlBytes(h.fd, request, p[:])
+	case unix.TIOCINQ:
+		size = 4
+	default:
+		return 0, unix.ENOTTY
+	}
+	p := make([]byte, size)
+	if err := ioctlBytes(h.fd, request, p); err != nil {
+		return 0, err
+	}
+	return 0, mem.Write(arg, p)
+}
+
+func ioctlBytes(fd int, request uint32, p []byte) error {
+	_, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), uintptr(request), uintptr(unsafe.Pointer(&p[0])))
+	if e != 0 {
+		return e
+	}
+	return nil
+}
+
+// label is what /proc/self/fd shows: nothing of the host's names.
+func (h *hostFile) label() string {
+	switch h.mode {
+	case unix.S_IFIFO:
+		return "pipe:[" + strconv.Itoa(h.fd) + "]"
+	case unix.S_IFSOCK:
+		return "socket:[" + strconv.Itoa(h.fd) + "]"
+	case unix.S_IFCHR:
+		return "/dev/console"
+	}
+	return "/dev/stdio/" + strconv.Itoa(h.fd)
+}
+
+// accessMode is how the caller opened the file.
+func (h *hostFile) accessMode() int {
+	flags, err := unix.FcntlInt(uintptr(h.fd), unix.F_GETFL, 0)
+	if err != nil {
+		return unix.O_RDWR
+	}
+	return flags & (unix.O_ACCMODE | unix.O_APPEND)
+}
+
+// nullFile is /dev/null, for a stream that cmd leaves out.
+type nullFile struct{}
+
+func (*nullFile) Close() error                { return nil }
+func (*nullFile) Read([]byte) (int, error)    { return 0, nil }
+func (*nullFile) Write(p []byte) (int, error) { return len(p), nil }
+func (*nullFile) Attr() (vfs.Attr, error) {
+	return vfs.Attr{Dev: 5, Ino: 4, Rdev: unix.Mkdev(1, 3), Mode: unix.S_IFCHR | 0o666, Nlink: 1, BlockSize: 4096}, nil
+}

@@ -1,0 +1,172 @@
+//go:build linux && amd64
+
+package jail
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"oubliette/emulate"
+	"oubliette/internal/ptrace"
+	"oubliette/policy"
+)
+
+// syscall answers the call the thread has stopped at.
+func (t *thread) syscall() {
+	w := t.w
+	if ptrace.SyscallInfo(t.tid, &t.info) != nil {
+		return // gone: its death is the next status
+	}
+	nr := int(int32(t.info.Nr))
+	c := &t.call
+	*c = emulate.Call{Task: t.task, Sys: w.sys, Nr: nr, Args: t.info.Args}
+	t.woken, t.exited, t.regsOK, t.fresh = false, false, false, false
+	if t.rewound == emulate.ERESTART_RESTARTBLOCK && nr == t.task.Restart.Nr {
+		c.Restarted = true // repeated without a signal frame in between
+	}
+	t.rewound = 0
+	w.sys.Current = t.task
+	start := time.Now()
+	w.stops(start)
+	result, err := w.answer(c)
+	if t.dead {
+		return
+	}
+	w.account(t, nr, result, err, time.Since(start))
+	t.finish(result, err)
+}
+
+// answer finds out what the policy says of a call and does it.
+func (w *warden) answer(c *emulate.Call) (uint64, error) {
+	if uint(c.Nr) >= uint(len(w.rows)) {
+		return 0, unix.ENOSYS
+	}
+	row := &w.rows[c.Nr]
+	d := row.decision
+	if row.conditional {
+		d = w.table.Lookup(c.Nr, c.Args)
+	}
+	switch d.Action {
+	case policy.Emulate:
+		if row.do == nil {
+			w.missing(c)
+			return 0, unix.ENOSYS
+		}
+		return row.do(c)
+	case policy.Allow:
+		return 0, emulate.ErrPass
+	case policy.Deny:
+		return 0, unix.Errno(d.Errno)
+	}
+	w.fail(&Violation{Call: w.callName(c.Nr), Args: c.Args, PID: c.Task.Process.PID, Rule: w.ruleText(d.Rule)})
+	return 0, emulate.ErrGone
+}
+
+// finish gives the guest its result and lets it run on.
+func (t *thread) finish(result uint64, err error) {
+	switch {
+	case err == nil:
+	case err == emulate.ErrGone:
+		t.kill()
+		return
+	case err == emulate.ErrPass && !t.exited:
+		_ = ptrace.Cont(t.tid, 0)
+		return
+	default:
+		errno, ok := emulate.Errno(err)
+		if !ok {
+			t.w.warn("error without an errno", t.w.callName(t.call.Nr), err)
+		}
+		if errno >= emulate.ERESTARTSYS && errno <= emulate.ERESTART_RESTARTBLOCK && !t.exited {
+			t.restart(errno)
+			return
+		}
+		result = -uint64(errno)
+	}
+	if t.fresh {
+		t.fresh = false
+		return // execve has set the registers and continued the thread
+	}
+	if !t.exited {
+		_ = ptrace.Skip(t.tid, result)
+	} else {
+		t.regs.Rax = result
+		if t.regs.Rip != t.info.IP {
+			t.regs.Rip = t.info.IP
+		}
+		_ = ptrace.SetRegs(t.tid, &t.regs)
+	}
+	_ = ptrace.Cont(t.tid, 0)
+}
+
+// loadRegs reads the registers at the seccomp stop, once a call.
+func (t *thread) loadRegs() error {
+	if t.regsOK {
+		return nil
+	}
+	if err := ptrace.GetRegs(t.tid, &t.regs); err != nil {
+		return gone(err)
+	}
+	t.regsOK = true
+	return nil
+}
+
+// Native makes a call in the guest's thread with the real kernel and leaves the
+// thread at that call's exit; finish restores the registers.
+func (t *thread) Native(nr int, args [6]uint64) (uint64, error) {
+	if err := t.loadRegs(); err != nil {
+		return 0, err
+	}
+	r := t.regs
+	ptrace.SetCall(&r, nr, args)
+	if t.exited { // go back onto the syscall instruction
+		r.Rip, r.Rax = t.info.IP-syscallSize, uint64(nr)
+	}
+	if t.exited || nr != t.call.Nr || args != t.call.Args {
+		if err := ptrace.SetRegs(t.tid, &r); err != nil {
+			return 0, gone(err)
+		}
+	}
+	for {
+		ws, err := t.resumed(ptrace.Syscall)
+		if err != nil {
+			return 0, err
+		}
+		if ws.StopSignal() != unix.SIGTRAP|0x80 {
+			if ws>>16 == 0 { // a signal before the call was entered again: it can wait
+				t.hold(ws.StopSignal())
+			}
+			continue
+		}
+		var info ptrace.Info
+		if err := ptrace.SyscallInfo(t.tid, &info); err != nil {
+			return 0, gone(err)
+		}
+		if info.Op == ptrace.OpExit {
+			t.exited = true
+			t.release()
+			if e := int64(info.Nr); e < 0 && e >= -4095 {
+				return 0, unix.Errno(-e)
+			}
+			return info.Nr, nil
+		}
+	}
+}
+
+// syscallSize is the length of the syscall instruction.
+const syscallSize = 2
+
+// restart stands the thread before its syscall instruction again, so that the
+// kernel delivers the signal that interrupted the call; deliver then leaves
+// code for the kernel's restart logic. If no signal comes after all, the call
+// is simply made again.
+func (t *thread) restart(code unix.Errno) {
+	t.rewound = code
+	t.interrupted = false
+	if code == emulate.ERESTART_RESTARTBLOCK {
+		t.task.Restart.Nr, t.task.Restart.Args = t.call.Nr, t.call.Args
+	}
+	_ = ptrace.Rewind(t.tid, &t.info)
+	_ = ptrace.Cont(t.tid, 0)
+}

@@ -1,0 +1,321 @@
+//go:build linux && amd64
+
+package jail
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+
+	"oubliette/emulate"
+	"oubliette/internal/arena"
+	"oubliette/internal/ptrace"
+	"oubliette/internal/sysno"
+	"oubliette/policy"
+)
+
+// maxCalls bounds the call numbers a table holds.
+const maxCalls = 512
+
+// callRow is what the warden knows of a call before it happens.
+type callRow struct {
+	name        string
+	do          emulate.Handler
+	decision    policy.Decision
+	conditional bool   // Lookup must see the arguments
+	moves       bool   // the result is a number of bytes
+	args        string // kinds, for the trace
+}
+
+// stopEvent is one answer of wait4.
+type stopEvent struct {
+	tid    int
+	status unix.WaitStatus
+}
+
+// warden traces one jail. One goroutine, locked to one OS thread, owns all of
+// it but the mailbox: it makes every ptrace request and every wait and runs every
+// handler, so nothing here is locked.
+type warden struct {
+	proc   *Process
+	sys    *emulate.System
+	policy *policy.Policy
+	table  *policy.Table
+	filter []byte // the BPF program as the kernel takes it
+	log    *zap.Logger
+	rows   [maxCalls]callRow
+	stats  [maxCalls]CallStats
+
+	box     mailbox
+	threads map[int]*thread         // by host tid
+	early   map[int]unix.WaitStatus // stops of threads not yet adopted
+	loading map[int]*newImage       // processes being filled
+	backlog []stopEvent             // taken from wait4, not yet dispatched
+	doomed  map[int]struct{}        // being killed, their end is nobody's news
+	ready   []*thread               // parked threads to resume
+	signals signalInfos
+	pin     pinning
+	init    *emulate.Task
+	logged  map[string]int
+
+	parts       *parts
+	arena       *arena.Arena // of this jail's in-memory files
+	arenaRead   *os.File
+	streams     streams
+	clock       func() time.Time // nil: the host's
+	random      io.Reader
+	seeded      bool
+	hostLimits  [16]unix.Rlimit
+	hostFiles   unix.Rlimit
+	hostIgnored uint64
+
+	loaded func(error) // tells Spawn, once
+	ended  bool        // every guest is being killed
+	err    error       // why, for Wait; nil is the end of task 1
+	status unix.WaitStatus
+	usage  unix.Rusage
+}
+
+// run is the warden's goroutine: from the first process to the last.
+func (w *warden) run(start func() error) {
+	runtime.LockOSThread()
+	defer close(w.proc.ended)
+	defer runtime.UnlockOSThread()
+	if err := start(); err != nil {
+		w.fail(err)
+		w.loaded(err)
+	}
+	w.loop()
+	w.close()
+	w.loaded(w.err)
+}
+
+// loop runs until no guest is left.
+func (w *warden) loop() {
+	for {
+		for _, fn := range w.box.take() {
+			w.guard(fn)
+		}
+		for len(w.ready) > 0 {
+			t := w.ready[0]
+			w.ready = w.ready[1:]
+			t.queued = false
+			w.resume(t)
+		}
+		if len(w.backlog) > 0 {
+			e := w.backlog[0]
+			w.backlog = w.backlog[1:]
+			w.dispatch(e.tid, e.status)
+			continue
+		}
+		if len(w.threads) == 0 && len(w.doomed) == 0 && len(w.loading) == 0 {
+			return
+		}
+		if !w.box.sleep() {
+			continue
+		}
+		tid, ws, err := ptrace.Wait(0, &w.usage)
+		if err != nil { // ECHILD: all are gone, even those we thought alive
+			w.fail(&Error{Op: "wait4", Err: err})
+			w.abandon()
+			return
+		}
+		w.dispatch(tid, ws)
+	}
+}
+
+// guard runs a posted function; its panic is the jail's end, not the host's.
+func (w *warden) guard(fn func()) {
+	defer func() {
+		if r := recover(); r != nil {
+			w.fail(&Error{Op: "post", Err: fmt.Errorf("panic: %v", r)})
+		}
+	}()
+	fn()
+}
+
+// dispatch gives a status to the thread it belongs to.
+func (w *warden) dispatch(tid int, ws unix.WaitStatus) {
+	last := ws.Exited() || ws.Signaled()
+	if n := w.loading[tid]; n != nil {
+		n.status, n.stopped = ws, true
+		w.resume(n.owner)
+		return
+	}
+	t := w.threads[tid]
+	switch {
+	case t == nil && tid == w.box.bell:
+		w.bellStopped(ws)
+		return
+	case t == nil:
+		if _, ok := w.doomed[tid]; ok {
+			if last {
+				delete(w.doomed, tid)
+			} else {
+				_ = ptrace.Cont(tid, 0)
+			}
+		} else if !last {
+			w.early[tid] = ws
+		}
+		return
+	}
+	t.status, t.stopped = ws, true
+	if last {
+		t.dead = true
+	}
+	w.resume(t)
+}
+
+// resume switches into a thread's coroutine until it gives the warden back.
+func (w *warden) resume(t *thread) { t.next() }
+
+// abandon unwinds the coroutines of threads that vanished.
+func (w *warden) abandon() {
+	for tid, t := range w.threads {
+		t.dead = true
+		t.stop()
+		delete(w.threads, tid)
+	}
+	clear(w.doomed)
+}
+
+// fail ends the jail with err as what Wait returns, unless it ends already.
+func (w *warden) fail(err error) {
+	if !w.ended {
+		w.err = err
+	}
+	w.killAll()
+}
+
+// killAll kills every guest. Threads that appear later are killed as they do.
+func (w *warden) killAll() {
+	w.ended = true
+	for _, t := range w.threads {
+		t.kill()
+	}
+	for tid := range w.loading {
+		_ = unix.Kill(tid, unix.SIGKILL)
+	}
+	for tid := range w.early {
+		_ = unix.Kill(tid, unix.SIGKILL)
+		w.doomed[tid] = struct{}{}
+		delete(w.early, tid)
+	}
+}
+
+// exitTask takes note of a thread's end.
+func (w *warden) exitTask(t *thread) {
+	ws := t.status
+	u := emulate.Usage{
+		User:   time.Duration(w.usage.Utime.Nano()),
+		System: time.Duration(w.usage.Stime.Nano()),
+		MaxRSS: w.usage.Maxrss, MinorFaults: w.usage.Minflt, MajorFaults: w.usage.Majflt,
+		VoluntarySwitches: w.usage.Nvcsw, InvoluntarySwitches: w.usage.Nivcsw,
+	}
+	if t.task.Process.PID == 1 && t.task == w.sys.Task(t.task.TID) {
+		w.status = ws
+	}
+	if ws.Signaled() && ws.Signal() == unix.SIGSYS && !t.sigsys {
+		w.fail(&Violation{Call: "a call of another ABI (int 0x80 or x32)", PID: t.task.Process.PID,
+			Rule: "the filter kills foreign architectures"})
+	}
+	w.sys.ExitTask(t.task, ws, u)
+}
+
+// close gives back what the warden holds once no guest is left. The tree stays
+// readable.
+func (w *warden) close() {
+	w.killBell()
+	w.box.close()
+	w.pin.restore()
+	if w.sys.FS != nil {
+		if err := errors.Join(w.sys.FS.UseArenas(nil, nil), w.sys.FS.Close()); err != nil {
+			w.warn("the guest's tree is not whole after the end", "close", err)
+		}
+	}
+	w.discard()
+}
+
+// bellStopped handles the bell: our own ring, or a signal that somebody sent to
+// cmd.Process, which the bell stands for.
+func (w *warden) bellStopped(ws unix.WaitStatus) {
+	if ws.Exited() || ws.Signaled() { // cmd.Process.Kill
+		w.box.setBell(0)
+		w.proc.bellGone()
+		w.fail(errKilled)
+		return
+	}
+	sig := ws.StopSignal()
+	if int(ws>>16) != 0 || sig == unix.SIGTRAP|0x80 {
+		_ = ptrace.Cont(w.box.bell, 0)
+		return
+	}
+	if sig != unix.SIGSTOP || !w.fromUs() {
+		w.signalInit(sig)
+	}
+	_ = ptrace.Cont(w.box.bell, 0)
+}
+
+func (w *warden) fromUs() bool {
+	const siTkill = -6
+	var si ptrace.SigInfo
+	return ptrace.GetSigInfo(w.box.bell, &si) == nil && si.Code == siTkill
+}
+
+// signalInit sends a signal of the host's to task 1.
+func (w *warden) signalInit(sig unix.Signal) {
+	if p := w.sys.Process(1); p != nil {
+		_ = p.Signal(emulate.Signal{Number: int(sig)})
+	}
+}
+
+// callName is a call's name, or its number.
+func (w *warden) callName(nr int) string {
+	if name := sysno.Name(nr); name != "" {
+		return name
+	}
+	return fmt.Sprintf("syscall %d", nr)
+}
+
+// warn logs what an operator should see.
+func (w *warden) warn(msg, call string, err error) {
+	if os.Getenv("OUBLIETTE_STRICT") == "1" {
+		w.fail(&Error{Op: call, Err: fmt.Errorf("%s: %w", msg, err)})
+	}
+	if ce := w.log.Check(zap.WarnLevel, msg); ce != nil {
+		ce.Write(zap.String("call", call), zap.Error(err))
+	}
+}
+
+// missing logs a call without a handler, once each.
+func (w *warden) missing(c *emulate.Call) {
+	name := w.callName(c.Nr)
+	if w.logged[name]++; w.logged[name] > 1 {
+		return
+	}
+	if ce := w.log.Check(zap.InfoLevel, "call not emulated"); ce != nil {
+		ce.Write(zap.String("call", name), zap.Int("pid", c.Task.Process.PID), zap.Uint64s("args", c.Args[:]))
+	}
+}
+
+// account adds to the statistics and tells the trace hook.
+func (w *warden) account(t *thread, nr int, result uint64, err error, d time.Duration) {
+	if uint(nr) >= maxCalls {
+		return
+	}
+	s := &w.stats[nr]
+	s.Stops++
+	s.Time += d
+	if err == nil && w.rows[nr].moves {
+		s.Bytes += int64(result)
+	}
+	if w.proc.trace != nil {
+		w.proc.trace(w.traceEvent(t, nr, result, err, d))
+	}
+}
