@@ -226,13 +226,7 @@ func (w *warden) batch(b *stub.Batch, im *loader.Image, n *newImage, state emula
 			unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC|unix.PROT_GROWSDOWN)
 	}
 	w.batchSignals(b, state)
-	if w.parts.root {
-		call(unix.SYS_SETGROUPS, 0, 0)
-		call(unix.SYS_SETRESGID, nobody, nobody, nobody)
-		call(unix.SYS_SETRESUID, nobody, nobody, nobody)
-		call(unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 1, 0, 0, 0)
-	}
-	call(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+	w.dropRoot(b)
 	limit(unix.RLIMIT_CORE, unix.Rlimit{})
 	for _, r := range []int{unix.RLIMIT_AS, unix.RLIMIT_DATA, unix.RLIMIT_STACK, unix.RLIMIT_CPU} {
 		if limits[r] != w.hostLimits[r] {
@@ -246,6 +240,17 @@ func (w *warden) batch(b *stub.Batch, im *loader.Image, n *newImage, state emula
 	binary.LittleEndian.PutUint16(prog, uint16(len(w.filter)/8))
 	binary.LittleEndian.PutUint64(prog[8:], b.Data(w.filter))
 	call(unix.SYS_SECCOMP, 1 /* SECCOMP_SET_MODE_FILTER */, 0, b.Data(prog))
+}
+
+// dropRoot makes a process of root's nobody's, and of nobody anything more.
+func (w *warden) dropRoot(b *stub.Batch) {
+	if w.parts.root {
+		b.Call(unix.SYS_SETGROUPS, 0, 0)
+		b.Call(unix.SYS_SETRESGID, nobody, nobody, nobody)
+		b.Call(unix.SYS_SETRESUID, nobody, nobody, nobody)
+		b.Call(unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 1, 0, 0, 0)
+	}
+	b.Call(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 }
 
 // batchSignals makes the stub ignore what the guest ignores, and nothing that

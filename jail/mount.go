@@ -89,7 +89,7 @@ func (w *warden) rootNode(mounts []policy.Mount) (vfs.Node, []policy.Mount, erro
 
 func (w *warden) mountOne(m policy.Mount) error {
 	if target, ok := sameSymlink(m); ok {
-		return w.symlink(m.Guest, target)
+		return w.sys.FS.Mount(m.Guest, vfs.NewLink(target))
 	}
 	n, err := w.node(m)
 	if errors.Is(err, fs.ErrNotExist) && m.Optional {
@@ -108,10 +108,6 @@ func sameSymlink(m policy.Mount) (string, bool) {
 	}
 	target, err := os.Readlink(m.Host)
 	return target, err == nil
-}
-
-func (w *warden) symlink(at, target string) error {
-	return w.sys.FS.Mount(at, vfs.NewLink(target))
 }
 
 // node makes the file system of a mount.
@@ -168,9 +164,13 @@ func (w *warden) mountProgram(cmd *exec.Cmd) error {
 		return fmt.Errorf("finding what %s needs: %w", cmd.Path, err)
 	}
 	for _, f := range files {
-		m := policy.Mount{Guest: f, Kind: policy.KindHost, Host: f, Frozen: true}
-		if err := w.mountOne(m); err != nil {
-			return fmt.Errorf("%s: %w", f, err)
+		if f.Link != "" {
+			err = w.sys.FS.Mount(f.Path, vfs.NewLink(f.Link))
+		} else {
+			err = w.mountOne(policy.Mount{Guest: f.Path, Kind: policy.KindHost, Host: f.Path, Frozen: true})
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", f.Path, err)
 		}
 	}
 	return nil

@@ -15,7 +15,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -26,8 +25,6 @@ import (
 	"oubliette/fdtable"
 	"oubliette/internal/arena"
 	"oubliette/internal/filter"
-	"oubliette/internal/ptrace"
-	"oubliette/internal/stub"
 	"oubliette/internal/sysno"
 	"oubliette/policy"
 )
@@ -385,72 +382,6 @@ func (w *warden) openStreams(t *emulate.Task) error {
 		}
 	}
 	return nil
-}
-
-// startBell starts the warden's bell and gives cmd.Process its meaning.
-func (w *warden) startBell() error {
-	pid, err := startBell(w.parts.stub)
-	if err != nil {
-		return err
-	}
-	w.pin.join(pid)
-	for {
-		tid, ws, err := ptrace.Wait(0, nil)
-		if err != nil {
-			return &Error{Op: "wait4", Err: err}
-		}
-		if tid == pid {
-			break
-		}
-		w.backlog = append(w.backlog, stopEvent{tid, ws})
-	}
-	if err := ptrace.SetOptions(pid, unix.PTRACE_O_EXITKILL); err != nil {
-		return &Error{Op: "ptrace", Err: err}
-	}
-	_ = ptrace.Cont(pid, 0)
-	w.box.setBell(pid)
-	if h, err := os.FindProcess(pid); err == nil {
-		w.proc.cmd.Process = h
-	}
-	return nil
-}
-
-func startBell(f *os.File) (int, error) {
-	pid, err := syscall.ForkExec(stub.Path(int(f.Fd()), 0), []string{"bell"}, &syscall.ProcAttr{
-		Sys: &syscall.SysProcAttr{Setpgid: true}})
-	if err != nil {
-		return 0, &Error{Op: "fork", Err: err}
-	}
-	if err := ptrace.Seize(pid, unix.PTRACE_O_EXITKILL); err != nil {
-		_ = unix.Kill(pid, unix.SIGKILL)
-		return 0, seizeError(err)
-	}
-	return pid, ptrace.Interrupt(pid)
-}
-
-// killBell ends the bell and reaps it.
-func (w *warden) killBell() {
-	pid := w.box.bell
-	if pid == 0 {
-		return
-	}
-	w.proc.bellGone()
-	_ = unix.Kill(pid, unix.SIGKILL)
-	for {
-		tid, ws, err := ptrace.Wait(0, nil)
-		if err != nil || tid == pid && (ws.Exited() || ws.Signaled()) {
-			return
-		}
-	}
-}
-
-// bellGone takes cmd.Process back, for its pid will be another's.
-func (p *Process) bellGone() {
-	p.handles.Lock()
-	defer p.handles.Unlock()
-	if h := p.cmd.Process; h != nil {
-		_ = h.Release()
-	}
 }
 
 // Random fills p from the guest's random source.

@@ -242,39 +242,6 @@ func (w *warden) close() {
 	w.discard()
 }
 
-// bellStopped handles the bell: our own ring, or a signal that somebody sent to
-// cmd.Process, which the bell stands for.
-func (w *warden) bellStopped(ws unix.WaitStatus) {
-	if ws.Exited() || ws.Signaled() { // cmd.Process.Kill
-		w.box.setBell(0)
-		w.proc.bellGone()
-		w.fail(errKilled)
-		return
-	}
-	sig := ws.StopSignal()
-	if int(ws>>16) != 0 || sig == unix.SIGTRAP|0x80 {
-		_ = ptrace.Cont(w.box.bell, 0)
-		return
-	}
-	if sig != unix.SIGSTOP || !w.fromUs() {
-		w.signalInit(sig)
-	}
-	_ = ptrace.Cont(w.box.bell, 0)
-}
-
-func (w *warden) fromUs() bool {
-	const siTkill = -6
-	var si ptrace.SigInfo
-	return ptrace.GetSigInfo(w.box.bell, &si) == nil && si.Code == siTkill
-}
-
-// signalInit sends a signal of the host's to task 1.
-func (w *warden) signalInit(sig unix.Signal) {
-	if p := w.sys.Process(1); p != nil {
-		_ = p.Signal(emulate.Signal{Number: int(sig)})
-	}
-}
-
 // callName is a call's name, or its number.
 func (w *warden) callName(nr int) string {
 	if name := sysno.Name(nr); name != "" {

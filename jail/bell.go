@@ -1,0 +1,126 @@
+//go:build linux && amd64
+
+package jail
+
+import (
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"oubliette/emulate"
+	"oubliette/internal/ptrace"
+	"oubliette/internal/stub"
+)
+
+// startBell starts the warden's bell and gives cmd.Process its meaning. Stops of
+// guests that come meanwhile are kept for the loop.
+func (w *warden) startBell() error {
+	pid, err := syscall.ForkExec(stub.Path(int(w.parts.stub.Fd()), 0), []string{"bell"},
+		&syscall.ProcAttr{Sys: &syscall.SysProcAttr{Setpgid: true}})
+	if err != nil {
+		return &Error{Op: "fork", Err: err}
+	}
+	w.pin.join(pid)
+	if err := ptrace.Seize(pid, unix.PTRACE_O_EXITKILL); err != nil {
+		_ = unix.Kill(pid, unix.SIGKILL)
+		return seizeError(err)
+	}
+	_ = ptrace.Interrupt(pid)
+	for {
+		tid, ws, err := ptrace.Wait(0, nil)
+		if err != nil {
+			return &Error{Op: "wait4", Err: err}
+		}
+		if tid == pid {
+			break
+		}
+		w.backlog = append(w.backlog, stopEvent{tid, ws})
+	}
+	if err := w.emptyBell(pid); err != nil {
+		return &Error{Op: "bell", Err: err}
+	}
+	w.box.setBell(pid)
+	if h, err := os.FindProcess(pid); err == nil {
+		w.proc.cmd.Process = h
+	}
+	return nil
+}
+
+// emptyBell takes from the bell what it inherited: descriptors that were not
+// close-on-exec, and root's rights. Then it pauses.
+func (w *warden) emptyBell(pid int) error {
+	var b stub.Batch
+	b.Call(unix.SYS_CLOSE_RANGE, 0, 0xffffffff, 0)
+	w.dropRoot(&b)
+	if _, err := ptrace.Write(pid, b.Bytes(), stub.DataAddr); err != nil {
+		return err
+	}
+	var regs ptrace.Regs
+	if err := ptrace.GetRegs(pid, &regs); err != nil {
+		return err
+	}
+	regs.Rip, regs.Orig_rax = stub.RunAddr, ^uint64(0)
+	if err := ptrace.SetRegs(pid, &regs); err != nil {
+		return err
+	}
+	return ptrace.Cont(pid, 0)
+}
+
+// killBell ends the bell and reaps it.
+func (w *warden) killBell() {
+	pid := w.box.bell
+	if pid == 0 {
+		return
+	}
+	w.proc.bellGone()
+	_ = unix.Kill(pid, unix.SIGKILL)
+	for {
+		tid, ws, err := ptrace.Wait(0, nil)
+		if err != nil || tid == pid && (ws.Exited() || ws.Signaled()) {
+			return
+		}
+	}
+}
+
+// bellGone takes cmd.Process back, for its pid will be another's.
+func (p *Process) bellGone() {
+	p.handles.Lock()
+	defer p.handles.Unlock()
+	if h := p.cmd.Process; h != nil {
+		_ = h.Release()
+	}
+}
+
+// bellStopped handles the bell: our own ring, or a signal that somebody sent to
+// cmd.Process, which the bell stands for.
+func (w *warden) bellStopped(ws unix.WaitStatus) {
+	if ws.Exited() || ws.Signaled() { // cmd.Process.Kill
+		w.box.setBell(0)
+		w.proc.bellGone()
+		w.fail(errKilled)
+		return
+	}
+	sig := ws.StopSignal()
+	if int(ws>>16) != 0 || sig == unix.SIGTRAP|0x80 {
+		_ = ptrace.Cont(w.box.bell, 0)
+		return
+	}
+	if sig != unix.SIGSTOP || !w.fromUs() {
+		w.signalInit(sig)
+	}
+	_ = ptrace.Cont(w.box.bell, 0)
+}
+
+func (w *warden) fromUs() bool {
+	const siTkill = -6
+	var si ptrace.SigInfo
+	return ptrace.GetSigInfo(w.box.bell, &si) == nil && si.Code == siTkill
+}
+
+// signalInit sends a signal of the host's to task 1.
+func (w *warden) signalInit(sig unix.Signal) {
+	if p := w.sys.Process(1); p != nil {
+		_ = p.Signal(emulate.Signal{Number: int(sig)})
+	}
+}
