@@ -2,7 +2,7 @@
 
 package emulate
 
-// TaskAttr is what a task keeps for the asking and clone(2) copies as it is.
+// TaskAttr is what a task keeps for the asking and clone(2) copies.
 // Slices in it are never written, only replaced.
 type TaskAttr struct {
 	Policy      int // SCHED_OTHER, SCHED_BATCH or SCHED_IDLE
@@ -15,6 +15,14 @@ type TaskAttr struct {
 	Personality uint32
 	NoNewPrivs  bool // what the guest asked; the kernel's bit is always set
 	SecureBits  uint32
+}
+
+// forked is what a new task gets (kernel/sched/core.c:sched_fork).
+func (a TaskAttr) forked() TaskAttr {
+	if a.ResetOnFork {
+		a.ResetOnFork, a.Nice = false, max(a.Nice, 0)
+	}
+	return a
 }
 
 // ProcessAttr is the same for a process, copied by fork(2) and kept by

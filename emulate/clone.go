@@ -121,7 +121,7 @@ func (c *Call) clone(a cloneArgs) (uint64, error) {
 // newTask is kernel/fork.c:copy_process over our data.
 func (s *System) newTask(t *Task, a cloneArgs) *Task {
 	f := a.Flags
-	n := &Task{TID: s.newPID(), Sys: s, Cred: t.Cred, Comm: t.Comm, FDs: t.FDs, FS: t.FS, Attr: t.Attr}
+	n := &Task{TID: s.newPID(), Sys: s, Cred: t.Cred, Comm: t.Comm, FDs: t.FDs, FS: t.FS, Attr: t.Attr.forked()}
 	if f&unix.CLONE_FILES != 0 {
 		n.FDs.Retain()
 	} else {

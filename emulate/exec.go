@@ -140,7 +140,9 @@ func (t *Task) CommitExec(exe *vfs.Dentry, comm string, args, env []string) {
 	p.Exe, p.Args, p.Env, p.execed = exe, args, env, true
 	p.chldNoWait, p.chldNoStop = false, false // SIG_IGN stays, flags of handlers go
 	t.Comm = comm[:min(len(comm), 15)]
-	t.Cred.SUID, t.Cred.SGID = t.Cred.EUID, t.Cred.EGID
+	t.Cred = t.Cred.Exec()
+	t.Attr.SecureBits &^= secKeepCaps
+	p.Attr.Undumpable = false
 }
 
 // blockReader reads guest memory in aligned blocks and keeps them, so that

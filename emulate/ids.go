@@ -62,7 +62,7 @@ func (c *Call) changeIDs(which func(*Cred) ids, set func(i ids, privileged bool)
 		return err
 	}
 	k.fixCaps(old, c.Task.Attr.SecureBits)
-	c.Task.Cred = k
+	c.Task.Cred, c.Task.Process.uid = k, k.RUID
 	if k.EUID != old.EUID || k.EGID != old.EGID || k.FSUID != old.FSUID || k.FSGID != old.FSGID {
 		c.Task.Process.Attr.Undumpable = true
 		c.Task.DeathSignal = 0

@@ -137,9 +137,11 @@ func (s *System) exitProcess(p *Process, status unix.WaitStatus, u Usage) {
 		s.Host.Kill(nil)
 		return
 	}
+	reaper := s.reaper(p)
 	for _, c := range p.Children {
-		c.Parent = s.processes[1]
-		c.Parent.Children = append(c.Parent.Children, c)
+		c.Parent = reaper
+		reaper.Children = append(reaper.Children, c)
+		c.bereave(p)
 		if c.state == zombie {
 			s.notifyParent(c, c.exitInfo())
 		}
@@ -147,6 +149,26 @@ func (s *System) exitProcess(p *Process, status unix.WaitStatus, u Usage) {
 	p.Children = nil
 	s.orphanedGroups(p)
 	s.notifyParent(p, p.exitInfo())
+}
+
+// reaper is who adopts p's children: the nearest ancestor that asked for it, or
+// task 1 (kernel/exit.c:find_new_reaper).
+func (s *System) reaper(p *Process) *Process {
+	for a := p.Parent; a != nil; a = a.Parent {
+		if a.Subreaper && a.state == alive {
+			return a
+		}
+	}
+	return s.processes[1]
+}
+
+// bereave sends the PR_SET_PDEATHSIG of p's threads, whose parent has ended.
+func (p *Process) bereave(parent *Process) {
+	for _, t := range p.Threads {
+		if t.DeathSignal != 0 {
+			_ = t.Machine.Signal(Signal{Number: t.DeathSignal, PID: parent.PID, UID: parent.uid}, true)
+		}
+	}
 }
 
 // AtExit runs fn when the process ends.

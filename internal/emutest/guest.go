@@ -68,7 +68,13 @@ func New(t testing.TB) *Guest {
 	if err := mem.UseArena(a); err != nil {
 		t.Fatal(err)
 	}
-	w.sys = &emulate.System{Host: host{w}, FS: vfs.NewNamespace(mem.Root()), Hostname: "jail", CPUs: 2, Shm: mem}
+	w.sys = &emulate.System{Host: host{w}, FS: vfs.NewNamespace(mem.Root()), Hostname: "jail", CPUs: 2, Shm: mem,
+		Handlers: make(map[int]emulate.Handler)}
+	for name, do := range w.handlers {
+		if nr, ok := sysno.Number(name); ok && do != nil {
+			w.sys.Handlers[nr] = do
+		}
+	}
 	cred := emulate.Cred{RUID: uid, EUID: uid, SUID: uid, FSUID: uid, RGID: gid, EGID: gid, SGID: gid, FSGID: gid}
 	task := w.sys.NewInit(w.sys.FS.Root(), cred, fdtable.NewTable())
 	task.Comm = "test"
