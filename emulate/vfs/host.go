@@ -3,9 +3,9 @@
 package vfs
 
 import (
+	"fmt"
 	"io/fs"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 	"weak"
@@ -136,14 +136,14 @@ func newHost(path string, o HostOptions) (*hostNode, error) {
 	}
 	if err := h.enter(fd, n.attr.Dev); err != nil {
 		n.Close()
-		return nil, err
+		return nil, fmt.Errorf("%w: procfs shows the caller's own memory; mount a virtual one", err)
 	}
 	h.nodes[n.key()] = weak.Make(n)
 	switch {
 	case n.attr.IsDir():
 		return n, nil
 	case !n.attr.IsRegular():
-		err = unix.ENODEV
+		err = fmt.Errorf("%w: neither a directory nor a regular file", unix.ENODEV)
 	default: // The mount's one descriptor is the open file.
 		_, err = n.acquire(toRead)
 		if err == nil && o.Write {
@@ -315,61 +315,6 @@ func (n *hostNode) each(try func(dirfd int, name string) error) error {
 	}
 }
 
-// Attr is statx(2). ESTALE: somebody else took the inode away.
-func (n *hostNode) Attr() (Attr, error) {
-	if n.known {
-		return n.attr, nil
-	}
-	if !n.seen.IsZero() {
-		fresh := time.Since(n.seen) < attrFresh
-		n.seen = time.Time{}
-		if fresh {
-			return n.attr, nil
-		}
-	}
-	var a Attr
-	if err := n.stat(&a); err != nil {
-		return Attr{}, err
-	}
-	n.attr, n.known = a, n.h.Frozen
-	return a, nil
-}
-
-func (n *hostNode) stat(a *Attr) error {
-	for _, f := range n.fds {
-		if f != nil {
-			return statAt(f.fd, "", a)
-		}
-	}
-	if n.gone {
-		*a = n.attr
-		return nil
-	}
-	return n.each(func(dirfd int, name string) error {
-		if err := statAt(dirfd, name, a); err != nil {
-			return err
-		}
-		if (inode{a.Dev, a.Ino}) != n.key() {
-			return unix.ESTALE
-		}
-		return nil
-	})
-}
-
-// changed forgets the attributes after a write.
-func (n *hostNode) changed() { n.known, n.seen, n.list = false, time.Time{}, nil }
-
-// lost is the end of n's last name.
-func (n *hostNode) lost() {
-	n.changed()
-	n.gone, n.attr.Nlink = true, 0
-	for _, f := range n.fds {
-		if f != nil && f.users == 0 {
-			n.h.drop(f)
-		}
-	}
-}
-
 // Lookup is [Directory].
 func (n *hostNode) Lookup(name string) (Node, error) {
 	at, fd, err := n.name(name)
@@ -431,31 +376,3 @@ func (n *hostNode) StatFS() (unix.Statfs_t, error) {
 	err := n.pin(func(fd int) error { return unix.Fstatfs(fd, &st) })
 	return st, err
 }
-
-// statAt is statx(2) of one name, or of fd itself if name is empty.
-func statAt(fd int, name string, a *Attr) error {
-	const mask = unix.STATX_BASIC_STATS | unix.STATX_BTIME
-	var st unix.Statx_t
-	flags := unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT
-	if name == "" {
-		flags = unix.AT_EMPTY_PATH
-	}
-	if err := unix.Statx(fd, name, flags, mask, &st); err != nil {
-		return err
-	}
-	*a = Attr{
-		Dev: unix.Mkdev(st.Dev_major, st.Dev_minor), Rdev: unix.Mkdev(st.Rdev_major, st.Rdev_minor),
-		Ino: st.Ino, Mode: uint32(st.Mode), Nlink: st.Nlink, UID: st.Uid, GID: st.Gid,
-		Size: int64(st.Size), Blocks: int64(st.Blocks), BlockSize: int64(st.Blksize),
-		Atime: stamp(st.Atime), Mtime: stamp(st.Mtime), Ctime: stamp(st.Ctime), Btime: stamp(st.Btime),
-	}
-	return nil
-}
-
-func stamp(t unix.StatxTimestamp) unix.Timespec {
-	return unix.Timespec{Sec: t.Sec, Nsec: int64(t.Nsec)}
-}
-
-// procFD is a path that leads to what a descriptor stands for, without
-// following it if that is a link: for the calls that take no O_PATH descriptor.
-func procFD(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }

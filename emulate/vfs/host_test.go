@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -221,11 +222,26 @@ func TestHostEscapes(t *testing.T) {
 
 // TestHostSwap replaces directories by links while a guest works below them.
 func TestHostSwap(t *testing.T) {
+	t.Run("openat2", func(t *testing.T) { hostSwap(t, false) })
+	t.Run("plain", func(t *testing.T) { hostSwap(t, true) })
+}
+
+func hostSwap(t *testing.T, plain bool) {
 	base := t.TempDir()
-	mustWrite(t, base+"/out/dir/file", "secret")
-	mustWrite(t, base+"/in/dir/file", "public")
+	mustWrite(t, base+"/out/dir/sub/file", "secret")
+	mustWrite(t, base+"/in/dir/sub/file", "public")
 	root := mustHost(t, base+"/in", vfs.HostOptions{Write: true})
+	if plain {
+		vfs.HideOpenat2(root)
+	}
+	read := 0
+	held := mustLookup(t, root, "dir/sub").(vfs.Directory)
 	stop, done := make(chan bool), make(chan bool)
+	end := sync.OnceFunc(func() {
+		close(stop)
+		<-done
+	})
+	defer end()
 	go func() {
 		defer close(done)
 		for i := 0; ; i++ {
@@ -239,16 +255,19 @@ func TestHostSwap(t *testing.T) {
 			os.Remove(base + "/in/dir")
 			os.Rename(base+"/in/away", base+"/in/dir")
 			if i%3 == 0 {
-				os.Remove(base + "/in/dir/file")
-				os.Symlink(base+"/out/dir/file", base+"/in/dir/file")
-				os.Remove(base + "/in/dir/file")
-				os.WriteFile(base+"/in/dir/file", []byte("public"), 0o644)
+				os.Remove(base + "/in/dir/sub/file")
+				os.Symlink(base+"/out/dir/sub/file", base+"/in/dir/sub/file")
+				os.Remove(base + "/in/dir/sub/file")
+				os.WriteFile(base+"/in/dir/sub/file", []byte("public"), 0o644)
 			}
 		}
 	}()
-	read := 0
-	for i := range 20000 {
-		n, err := lookup(root, "dir/file")
+	for i := 0; i < 200000 && read < 2000; i++ {
+		n, err := lookup(root, "dir/sub/file")
+		if i%2 == 0 {
+			root.(io.Closer).Close() // so that directories are opened by path
+			n, err = held.Lookup("file")
+		}
 		if err != nil {
 			continue
 		}
@@ -262,14 +281,13 @@ func TestHostSwap(t *testing.T) {
 		read++
 		f.(io.WriterAt).WriteAt([]byte("PUBLIC"), 0)
 		f.Close()
-		if d, err := lookup(root, "dir"); err == nil && i%16 == 0 {
+		if d, err := lookup(root, "dir/sub"); err == nil && i%16 == 0 {
 			d.(vfs.Creator).Create(fmt.Sprint("made", i), unix.S_IFREG|0o644, 0, vfs.Owner{})
 		}
 	}
-	close(stop)
-	<-done
-	list, _ := os.ReadDir(base + "/out/dir")
-	if b, _ := os.ReadFile(base + "/out/dir/file"); string(b) != "secret" || len(list) != 1 {
+	end()
+	list, _ := os.ReadDir(base + "/out/dir/sub")
+	if b, _ := os.ReadFile(base + "/out/dir/sub/file"); string(b) != "secret" || len(list) != 1 {
 		t.Errorf("outside: %q, %v", b, list)
 	}
 	if read == 0 {
@@ -462,6 +480,126 @@ func TestHostWrite(t *testing.T) {
 	for _, name := range []string{"security.capability", "trusted.x", "system.posix_acl_access"} {
 		if err := x.SetXattr(name, []byte("v"), 0); err != unix.EPERM {
 			t.Errorf("setxattr %s: %v", name, err)
+		}
+	}
+}
+
+// TestHostDeep reaches a file whose path is longer than PATH_MAX.
+func TestHostDeep(t *testing.T) {
+	dir := t.TempDir()
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name, depth := strings.Repeat("d", 200), 50
+	for range depth {
+		if err := unix.Mkdirat(fd, name, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		next, err := unix.Openat(fd, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		unix.Close(fd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fd = next
+	}
+	unix.Close(fd)
+	for _, plain := range []bool{false, true} {
+		root := mustHost(t, dir, vfs.HostOptions{Write: true})
+		if plain {
+			vfs.HideOpenat2(root)
+		}
+		end := mustLookup(t, root, strings.TrimSuffix(strings.Repeat(name+"/", depth), "/"))
+		root.(io.Closer).Close() // and with it every directory on the way
+		n, err := end.(vfs.Creator).Create("file", unix.S_IFREG|0o600, 0, vfs.Owner{})
+		if err != nil {
+			t.Fatalf("plain %v: %v", plain, err)
+		}
+		f := mustOpen(t, n, unix.O_RDWR)
+		f.(io.WriterAt).WriteAt([]byte("deep"), 0)
+		root.(io.Closer).Close()
+		if s := content(f); s != "deep" {
+			t.Errorf("plain %v: %q", plain, s)
+		}
+		f.Close()
+		if err := end.(vfs.Unlinker).Unlink("file"); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestHostFrozen: what was asked once is not asked again.
+func TestHostFrozen(t *testing.T) {
+	dir := t.TempDir()
+	mustWrite(t, dir+"/a/file", "x")
+	os.Symlink("file", dir+"/a/link")
+	ns := vfs.NewNamespace(mustHost(t, dir, vfs.HostOptions{Frozen: true}))
+	look := func() (out []string) {
+		for _, p := range []string{"/a", "/a/file", "/a/link", "/a/none", "/none/x"} {
+			f, err := vfs.Walk{Root: ns.Root()}.Do(p)
+			if err == nil {
+				var a vfs.Attr
+				a, err = f.Dentry.Attr()
+				out = append(out, fmt.Sprintf("%s %+v", p, a))
+			}
+			out = append(out, fmt.Sprint(p, err))
+		}
+		f, err := vfs.Walk{Root: ns.Root()}.Do("/a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, err := f.Dentry.Node.(vfs.Directory).ReadDir()
+		return append(out, fmt.Sprint(list, err))
+	}
+	before := look()
+	if err := os.Rename(dir, dir+".away"); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Rename(dir+".away", dir)
+	mustWrite(t, dir+".away/none", "x")
+	os.RemoveAll(dir + ".away/a")
+	if d := cmp.Diff(before, look()); d != "" {
+		t.Errorf("the host was asked again: %s", d)
+	}
+}
+
+// TestHostNoDescriptors: idle descriptors go before anything fails.
+func TestHostNoDescriptors(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 10 {
+		mustWrite(t, fmt.Sprintf("%s/%d/f", dir, i), "x")
+	}
+	root := mustHost(t, dir, vfs.HostOptions{Frozen: true})
+	for i := range 10 {
+		f := mustOpen(t, mustLookup(t, root, fmt.Sprint(i, "/f")), unix.O_RDONLY)
+		content(f)
+		f.Close()
+	}
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Setrlimit(unix.RLIMIT_NOFILE, &old)
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: old.Max}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := unix.Dup(0); err != unix.EMFILE {
+		t.Fatalf("dup: %v", err)
+	}
+	for i := range 10 {
+		n, err := lookup(root, fmt.Sprint(i, "/f"))
+		if err != nil && err != unix.EMFILE {
+			t.Errorf("%d: %v", i, err)
+		}
+		if err == nil {
+			f, err := n.(vfs.Opener).Open(unix.O_RDONLY)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s := content(f); s != "x" && s != "too many open files" {
+				t.Errorf("%d: %q", i, s)
+			}
+			f.Close()
 		}
 	}
 }

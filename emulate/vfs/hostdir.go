@@ -183,6 +183,9 @@ func (n hostRW) Link(name string, node Node) error {
 	if err != nil {
 		return err
 	}
+	if m.gone {
+		return unix.ENOENT
+	}
 	err = m.each(func(from int, old string) error { return unix.Linkat(from, old, dirfd, name, 0) })
 	if err != nil {
 		return err

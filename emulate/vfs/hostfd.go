@@ -5,6 +5,7 @@ package vfs
 import (
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -256,7 +257,7 @@ func (h *host) step(fd int, names []string) (next, used int, err error) {
 			Flags:   flags | unix.O_CLOEXEC,
 			Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
 		}
-		next, err = unix.Openat2(fd, strings.Join(names[:used], "/"), &how)
+		next, err = again(func() (int, error) { return unix.Openat2(fd, strings.Join(names[:used], "/"), &how) })
 		switch err {
 		case unix.ENOSYS, unix.EPERM: // An old kernel or seccomp.
 			h.plain = true
@@ -272,7 +273,8 @@ func (h *host) step(fd int, names []string) (next, used int, err error) {
 // openat is openat(2) of one name, which gives up idle descriptors if the
 // process has no more.
 func (h *host) openat(dirfd int, name string, flags int, mode uint32) (int, error) {
-	fd, err := unix.Openat(dirfd, name, flags|unix.O_CLOEXEC, mode)
+	open := func() (int, error) { return unix.Openat(dirfd, name, flags|unix.O_CLOEXEC, mode) }
+	fd, err := again(open)
 	if err != unix.EMFILE {
 		return fd, err
 	}
@@ -281,5 +283,26 @@ func (h *host) openat(dirfd int, name string, flags int, mode uint32) (int, erro
 			h.drop(h.idle[i])
 		}
 	}
-	return unix.Openat(dirfd, name, flags|unix.O_CLOEXEC, mode)
+	return again(open)
+}
+
+// procFD is a path that leads to what a descriptor stands for, without
+// following it if that is a link: for the calls that take no O_PATH descriptor.
+func procFD(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
+
+// again makes a call until no signal comes between: those that reach the warden
+// are the Go runtime's, and none of the guest's business.
+func again[T any](call func() (T, error)) (T, error) {
+	for {
+		v, err := call()
+		if err != unix.EINTR {
+			return v, err
+		}
+	}
+}
+
+// done is again for a call without a result.
+func done(call func() error) error {
+	_, err := again(func() (struct{}, error) { return struct{}{}, call() })
+	return err
 }

@@ -67,7 +67,7 @@ func (f *hostFile) ReadAt(p []byte, off int64) (int, error) {
 	if err != nil || len(p) == 0 {
 		return 0, err
 	}
-	n, err := unix.Pread(fd, p, off)
+	n, err := again(func() (int, error) { return unix.Pread(fd, p, off) })
 	if err != nil {
 		return 0, err
 	}
@@ -99,7 +99,7 @@ func (f *hostFile) WriteAt(p []byte, off int64) (int, error) {
 	if err != nil || len(p) == 0 {
 		return 0, err
 	}
-	n, err := unix.Pwrite(fd, p, off)
+	n, err := again(func() (int, error) { return unix.Pwrite(fd, p, off) })
 	return max(n, 0), err
 }
 
@@ -111,7 +111,7 @@ func (f *hostFile) Append(p []byte) (int, int64, error) {
 	}
 	n := 0
 	if len(p) > 0 {
-		n, err = unix.Pwritev2(fd, [][]byte{p}, 0, unix.RWF_APPEND)
+		n, err = again(func() (int, error) { return unix.Pwritev2(fd, [][]byte{p}, 0, unix.RWF_APPEND) })
 	}
 	if err != nil {
 		return 0, 0, err
@@ -132,7 +132,7 @@ func (f *hostFile) Truncate(size int64) error {
 	if err != nil {
 		return err
 	}
-	return unix.Ftruncate(fd, size)
+	return done(func() error { return unix.Ftruncate(fd, size) })
 }
 
 // Sync is [fdtable.Syncer]. It waits for the disk, touches nothing but the
@@ -141,7 +141,7 @@ func (f *hostFile) Sync() error {
 	if f.fd == nil {
 		return nil
 	}
-	return unix.Fsync(f.fd.fd)
+	return done(func() error { return unix.Fsync(f.fd.fd) })
 }
 
 // Allocate is [fdtable.Allocater].
@@ -150,7 +150,7 @@ func (f *hostFile) Allocate(mode uint32, off, n int64) error {
 	if err != nil {
 		return err
 	}
-	return unix.Fallocate(fd, mode, off, n)
+	return done(func() error { return unix.Fallocate(fd, mode, off, n) })
 }
 
 // SeekHole is [fdtable.HoleSeeker].
