@@ -21,90 +21,98 @@ const timerSlack = 50_000
 func prctl(c *Call) (uint64, error) {
 	option, arg2, arg3 := c.Int(0), c.Args[1], c.Args[2]
 	rest := c.Args[2] | c.Args[3] | c.Args[4]
-	t, p := c.Task, c.Task.Process
 	switch option {
-	case unix.PR_SET_NAME, unix.PR_GET_NAME:
-		return 0, c.prctlName(option == unix.PR_SET_NAME, arg2)
-	case unix.PR_SET_PDEATHSIG:
-		if arg2 > 64 {
-			return 0, unix.EINVAL
-		}
-		t.DeathSignal = int(arg2)
-		return 0, nil
-	case unix.PR_GET_PDEATHSIG:
-		return 0, c.WriteValue(arg2, int32(t.DeathSignal))
-	case unix.PR_GET_DUMPABLE:
-		return flag(!p.Attr.Undumpable), nil
-	case unix.PR_SET_DUMPABLE:
-		return 0, setFlag(&p.Attr.Undumpable, arg2^1)
-	case unix.PR_SET_NO_NEW_PRIVS:
-		if arg2 != 1 || rest != 0 {
-			return 0, unix.EINVAL
-		}
-		t.Attr.NoNewPrivs = true
-		return 0, nil
-	case unix.PR_GET_NO_NEW_PRIVS:
+	case unix.PR_GET_NO_NEW_PRIVS, unix.PR_GET_THP_DISABLE, unix.PR_MCE_KILL_GET:
 		if arg2|rest != 0 {
 			return 0, unix.EINVAL
 		}
-		return flag(t.Attr.NoNewPrivs), nil
-	case unix.PR_SET_CHILD_SUBREAPER:
-		p.Subreaper = arg2 != 0
-		return 0, nil
-	case unix.PR_GET_CHILD_SUBREAPER:
-		return 0, c.WriteValue(arg2, uint32(flag(p.Subreaper)))
-	case unix.PR_SET_THP_DISABLE:
+	case unix.PR_SET_NO_NEW_PRIVS, unix.PR_SET_THP_DISABLE:
 		if rest != 0 {
 			return 0, unix.EINVAL
 		}
-		if _, err := c.Kernel(); err != nil {
-			return 0, err
-		}
-		p.Attr.NoHugePages = arg2 != 0
-		return 0, nil
+	}
+	switch option {
+	case unix.PR_SET_NAME, unix.PR_GET_NAME:
+		return 0, c.prctlName(option == unix.PR_SET_NAME, arg2)
+	case unix.PR_GET_KEEPCAPS, unix.PR_SET_KEEPCAPS, unix.PR_GET_SECUREBITS, unix.PR_SET_SECUREBITS,
+		unix.PR_CAPBSET_READ, unix.PR_CAPBSET_DROP, unix.PR_CAP_AMBIENT:
+		return c.prctlCaps(option, arg2, arg3, c.Args[3]|c.Args[4])
+	case unix.PR_SET_PDEATHSIG, unix.PR_SET_DUMPABLE, unix.PR_SET_NO_NEW_PRIVS, unix.PR_SET_CHILD_SUBREAPER,
+		unix.PR_SET_THP_DISABLE, unix.PR_SET_TIMERSLACK, unix.PR_SET_TSC, unix.PR_SET_TIMING:
+		return 0, c.prctlSet(option, arg2)
+	case unix.PR_GET_TID_ADDRESS, unix.PR_GET_SPECULATION_CTRL: // of this thread's own
+		return c.Kernel()
+	case unix.PR_SET_MM, unix.PR_SET_IO_FLUSHER, unix.PR_GET_IO_FLUSHER:
+		return 0, unix.EPERM
+	}
+	return c.prctlGet(option, arg2)
+}
+
+func (c *Call) prctlGet(option int, addr uint64) (uint64, error) {
+	t, p := c.Task, c.Task.Process
+	switch option {
+	case unix.PR_GET_PDEATHSIG:
+		return 0, c.WriteValue(addr, int32(t.DeathSignal))
+	case unix.PR_GET_DUMPABLE:
+		return flag(!p.Attr.Undumpable), nil
+	case unix.PR_GET_NO_NEW_PRIVS:
+		return flag(t.Attr.NoNewPrivs), nil
+	case unix.PR_GET_CHILD_SUBREAPER:
+		return 0, c.WriteValue(addr, uint32(flag(p.Subreaper)))
 	case unix.PR_GET_THP_DISABLE:
-		if arg2|rest != 0 {
-			return 0, unix.EINVAL
-		}
 		return flag(p.Attr.NoHugePages), nil
-	case unix.PR_SET_TIMERSLACK: // kept and shown
-		t.Attr.TimerSlack = arg2
-		return 0, nil
 	case unix.PR_GET_TIMERSLACK:
 		if t.Attr.TimerSlack == 0 {
 			return timerSlack, nil
 		}
 		return t.Attr.TimerSlack, nil
 	case unix.PR_GET_TSC:
-		return 0, c.WriteValue(arg2, int32(unix.PR_TSC_ENABLE))
-	case unix.PR_SET_TSC: // the jail's clock decides
-		if arg2 != unix.PR_TSC_ENABLE {
-			return 0, unix.EINVAL
-		}
-		return 0, nil
+		return 0, c.WriteValue(addr, int32(unix.PR_TSC_ENABLE))
 	case unix.PR_GET_TIMING, unix.PR_GET_SECCOMP, unix.PR_GET_MDWE:
 		return 0, nil // statistical; no filter of the guest's; none
-	case unix.PR_SET_TIMING:
-		if arg2 != unix.PR_TIMING_STATISTICAL {
-			return 0, unix.EINVAL
-		}
-		return 0, nil
 	case unix.PR_MCE_KILL_GET:
-		if arg2|rest != 0 {
-			return 0, unix.EINVAL
-		}
 		return unix.PR_MCE_KILL_DEFAULT, nil
-	case unix.PR_GET_TID_ADDRESS:
-		return c.Kernel()
-	case unix.PR_GET_SPECULATION_CTRL:
-		return c.Kernel() // of this thread's own; setting it is left out
-	case unix.PR_SET_MM, unix.PR_SET_IO_FLUSHER, unix.PR_GET_IO_FLUSHER:
-		return 0, unix.EPERM
-	case unix.PR_GET_KEEPCAPS, unix.PR_SET_KEEPCAPS, unix.PR_GET_SECUREBITS, unix.PR_SET_SECUREBITS,
-		unix.PR_CAPBSET_READ, unix.PR_CAPBSET_DROP, unix.PR_CAP_AMBIENT:
-		return c.prctlCaps(option, arg2, arg3, c.Args[3]|c.Args[4])
 	}
 	return 0, unix.EINVAL
+}
+
+func (c *Call) prctlSet(option int, arg2 uint64) error {
+	t, p := c.Task, c.Task.Process
+	switch option {
+	case unix.PR_SET_PDEATHSIG:
+		if arg2 > 64 {
+			return unix.EINVAL
+		}
+		t.DeathSignal = int(arg2)
+	case unix.PR_SET_DUMPABLE:
+		if arg2 > 1 {
+			return unix.EINVAL
+		}
+		p.Attr.Undumpable = arg2 == 0
+	case unix.PR_SET_NO_NEW_PRIVS:
+		if arg2 != 1 {
+			return unix.EINVAL
+		}
+		t.Attr.NoNewPrivs = true
+	case unix.PR_SET_CHILD_SUBREAPER:
+		p.Subreaper = arg2 != 0
+	case unix.PR_SET_THP_DISABLE:
+		if _, err := c.Kernel(); err != nil {
+			return err
+		}
+		p.Attr.NoHugePages = arg2 != 0
+	case unix.PR_SET_TIMERSLACK: // kept and shown; 0 is the usual
+		t.Attr.TimerSlack = arg2
+	case unix.PR_SET_TSC: // the jail's clock decides
+		if arg2 != unix.PR_TSC_ENABLE {
+			return unix.EINVAL
+		}
+	case unix.PR_SET_TIMING:
+		if arg2 != unix.PR_TIMING_STATISTICAL {
+			return unix.EINVAL
+		}
+	}
+	return nil
 }
 
 func flag(on bool) uint64 {
@@ -112,15 +120,6 @@ func flag(on bool) uint64 {
 		return 1
 	}
 	return 0
-}
-
-// setFlag takes 0 or 1. EINVAL.
-func setFlag(b *bool, v uint64) error {
-	if v > 1 {
-		return unix.EINVAL
-	}
-	*b = v == 1
-	return nil
 }
 
 // prctlName is PR_SET_NAME and PR_GET_NAME: 16 bytes, the last one 0.

@@ -3,10 +3,12 @@
 package emulate_test
 
 import (
+	"math/rand/v2"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"oubliette/emulate"
 	"oubliette/internal/emutest"
 )
 
@@ -307,4 +309,40 @@ func TestSystem(t *testing.T) {
 		do("sethostname", hole, -1), do("sethostname", hole, 65), do("sethostname", buf(0), 1<<31), do("setdomainname", buf(0), 65), do("setdomainname", buf(0), -7),
 		do("sched_yield"),
 	}.twin(t)
+}
+
+// TestHostile throws values of every kind at calls that must answer at once,
+// whatever they are given, and leave the emulated kernel whole.
+func TestHostile(t *testing.T) {
+	g := emutest.New(t)
+	g.Machine.OnNative = func(int, [6]uint64) (uint64, error) { return 0, nil }
+	mem := g.Machine.Map(0, scriptPage, unix.PROT_READ|unix.PROT_WRITE)
+	readonly := g.Machine.Map(0, scriptPage, unix.PROT_READ)
+	values := []uint64{0, 1, 2, 3, 7, 8, 16, 41, 48, 56, 64, 1000, 4096, 1 << 20, 1<<31 - 1, 1 << 31, 1<<32 - 1, 1 << 32, 1<<63 - 1,
+		1 << 63, minus1, minus1 - 1, hole, mem, mem + 8, mem + scriptPage - 4, mem + scriptPage, readonly, 0x40000000}
+	calls := []string{"adjtimex", "arch_prctl", "capget", "capset", "clock_adjtime", "clock_getres", "clock_gettime",
+		"clock_settime", "get_robust_list", "getcpu", "getegid", "getgroups", "getpriority", "getrandom", "getresgid", "getresuid",
+		"getrlimit", "getrusage", "gettimeofday", "ioprio_get", "ioprio_set", "personality", "prctl", "prlimit64",
+		"sched_get_priority_max", "sched_getaffinity", "sched_getattr", "sched_getparam", "sched_getscheduler",
+		"sched_rr_get_interval", "sched_setaffinity", "sched_setattr", "sched_setparam", "sched_setscheduler",
+		"seccomp", "set_tid_address", "setdomainname", "setfsuid", "setgroups", "sethostname", "setpriority", "setresuid", "setreuid",
+		"setrlimit", "settimeofday", "setuid", "sysinfo", "time", "times", "uname"}
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 20_000 {
+		p := make([]byte, 64)
+		for i := range p {
+			p[i] = byte(values[r.IntN(len(values))])
+		}
+		if _, err := g.Machine.WriteMemory(p, mem); err != nil {
+			t.Fatal(err)
+		}
+		var args []any
+		for range 6 {
+			args = append(args, values[r.IntN(len(values))])
+		}
+		call := calls[r.IntN(len(calls))]
+		if _, err := g.Call(call, args...); err >= emulate.ERESTARTSYS {
+			t.Errorf("%s%#x: %v", call, args, err)
+		}
+	}
 }
