@@ -3,6 +3,8 @@
 package emulate
 
 import (
+	"fmt"
+	"io"
 	"math"
 	"slices"
 	"strings"
@@ -74,6 +76,26 @@ func (f *mqFile) Close() error {
 	f.opens--
 	f.drop()
 	return nil
+}
+
+// ReadAt is read(2) of a queue, which tells its state in words.
+func (f *mqFile) ReadAt(p []byte, off int64) (int, error) {
+	size, signo, pid := 0, 0, 0
+	for _, m := range f.msgs {
+		size += len(m.text)
+	}
+	if f.notify != nil {
+		signo, pid = f.notify.signo, f.notify.process.PID
+	}
+	kind := 0
+	if f.notify != nil && signo == 0 {
+		kind = sigevNone
+	}
+	text := fmt.Sprintf("QSIZE:%-10d NOTIFY:%-5d SIGNO:%-5d NOTIFY_PID:%-6d\n", size, kind, signo, pid)
+	if off >= int64(len(text)) {
+		return 0, io.EOF
+	}
+	return copy(p, text[off:]), nil
 }
 
 // drop forgets a queue that has neither name nor user.

@@ -62,6 +62,9 @@ func TestMqueue(t *testing.T) {
 		got := [8]int64{}
 		s.Call("mq_getsetattr", q, nil, &got)
 		s.Logf("%v", got)
+		s.Call("read", q, make([]byte, 20), 20)
+		s.Call("read", q, make([]byte, 100), 100)
+		s.Call("write", q, make([]byte, 100), 100)
 		s.Call("mq_getsetattr", q, attr(1, 1), emutest.Bad)
 		s.Call("mq_getsetattr", q, &[8]int64{1}, nil)
 		s.Call("mq_getsetattr", q, nil, &got)

@@ -57,7 +57,8 @@ func (w *warden) mount(j *Jail, cmd *exec.Cmd) error {
 			return &Error{Op: "mount " + p, Err: err}
 		}
 	}
-	if err := w.sys.FS.UseArenas(w.arena, w.parts.cache); err != nil {
+	w.sys.Shm = vfs.NewMem(vfs.MemOptions{Bytes: w.policy.Limits.Disk, Now: w.now})
+	if err := errors.Join(w.sys.Shm.UseArena(w.arena), w.sys.FS.UseArenas(w.arena, w.parts.cache)); err != nil {
 		return &Error{Op: "arena", Err: err}
 	}
 	w.sys.FS.Record()
