@@ -35,8 +35,8 @@ const firstInode = 1 << 52
 
 // NewOverlay shows the tree of lower and takes every change of it in memory, in
 // an upper layer with the bounds and the clock of upper: lower is never written.
-// What was changed keeps its inode and device number, and new files are on
-// lower's device. The Node is an io.Closer, which closes lower.
+// What was changed keeps its inode and device number, and new files are on their
+// directory's device. The Node is an io.Closer, which closes lower.
 //
 // The lower tree should be frozen; what changes in it shows where the guest has
 // changed nothing. What the caller may not read there the guest cannot read

@@ -245,7 +245,7 @@ func (f *ovFile) WriteAt(p []byte, off int64) (int, error) {
 		return 0, err
 	}
 	n, end := f.n, off+int64(len(p))
-	if n.lent > 0 {
+	if off >= 0 && end > off {
 		if err := f.edges(off, end); err != nil {
 			return 0, err
 		}

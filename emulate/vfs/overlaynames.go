@@ -161,11 +161,15 @@ func (n *ovNode) add(name string, mode uint32, rdev uint64, owner Owner) (*ovNod
 	case n.gone:
 		return nil, unix.ENOENT
 	}
+	dir, err := n.Attr()
+	if err != nil {
+		return nil, err
+	}
 	c, err := n.o.make(mode, rdev, owner)
 	if err != nil {
 		return nil, err
 	}
-	c.up.attr.Nlink = 1
+	c.up.attr.Dev, c.up.attr.Nlink = dir.Dev, 1
 	if c.up.attr.IsDir() {
 		c.up.attr.Nlink = 2
 	}
