@@ -80,7 +80,8 @@ func (c *Call) Write(addr uint64, p []byte) error {
 	return err
 }
 
-// ReadValue decodes a fixed-size value (see encoding/binary) at addr.
+// ReadValue decodes a fixed-size value (see encoding/binary) at addr. That package
+// knows no padding: a struct with holes in C has fields named _ for them here.
 func (c *Call) ReadValue(addr uint64, v any) error {
 	p := make([]byte, binary.Size(v))
 	if err := c.Read(addr, p); err != nil {

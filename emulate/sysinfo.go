@@ -86,13 +86,25 @@ func (s *System) uptime() time.Duration {
 	return time.Duration(ns)
 }
 
+// sysinfoData is struct sysinfo, padding spelled out.
+type sysinfoData struct {
+	Uptime                                      int64
+	Loads                                       [3]uint64
+	Total, Free, Shared, Buffer, Swap, FreeSwap uint64
+	Procs                                       uint16
+	_                                           [3]uint16
+	High, FreeHigh                              uint64
+	Unit                                        uint32
+	_                                           uint32
+}
+
 func sysinfo(c *Call) (uint64, error) {
 	info := c.Addr(0)
 	m := c.Task.ram()
 	up := c.Sys.uptime()
-	s := unix.Sysinfo_t{
-		Uptime:   int64((up + time.Second - 1) / time.Second),
-		Totalram: m.total, Freeram: m.free, Sharedram: m.shared, Bufferram: m.buffers,
+	s := sysinfoData{
+		Uptime: int64((up + time.Second - 1) / time.Second),
+		Total:  m.total, Free: m.free, Shared: m.shared, Buffer: m.buffers,
 		Procs: uint16(min(len(c.Sys.tasks), 1<<16-1)), Unit: 1,
 	}
 	return 0, c.WriteValue(info, s)

@@ -5,6 +5,8 @@ package emulate_test
 import (
 	"math/rand/v2"
 	"testing"
+	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -77,19 +79,48 @@ func TestClockIsNotSet(t *testing.T) {
 		{"settimeofday", []any{timeval(1e9, 0), 0}, unix.EPERM},
 		{"settimeofday", []any{0, 0}, unix.EPERM},
 		{"adjtimex", []any{hole}, unix.EFAULT},
-		{"adjtimex", []any{&unix.Timex{Modes: 1}}, unix.EPERM},
-		{"adjtimex", []any{&unix.Timex{Modes: 0x8000}}, unix.EINVAL},
-		{"clock_adjtime", []any{1, &unix.Timex{}}, unix.EOPNOTSUPP},
-		{"clock_adjtime", []any{99, &unix.Timex{}}, unix.EINVAL},
+		{"adjtimex", []any{append([]byte{1}, make([]byte, 207)...)}, unix.EPERM},
+		{"adjtimex", []any{append([]byte{0, 0x80}, make([]byte, 206)...)}, unix.EINVAL},
+		{"clock_adjtime", []any{1, make([]byte, 208)}, unix.EOPNOTSUPP},
+		{"clock_adjtime", []any{99, make([]byte, 208)}, unix.EINVAL},
 		{"clock_adjtime", []any{99, hole}, unix.EFAULT},
 	} {
 		if _, err := g.Call(c.call, c.args...); err != c.want {
 			t.Errorf("%s%v: %v, want %v", c.call, c.args, err, c.want)
 		}
 	}
-	tx := &unix.Timex{}
-	if state := g.Must("adjtimex", tx); state != 5 || tx.Time.Sec == 0 || tx.Status != 0x40 {
+	var tx unix.Timex // has holes that encoding/binary does not know
+	raw := make([]byte, unsafe.Sizeof(tx)+1)
+	raw[len(raw)-1] = '?'
+	clear(raw[:len(raw)-1])
+	state := g.Must("adjtimex", raw)
+	tx = *(*unix.Timex)(unsafe.Pointer(&raw[0]))
+	if now := time.Now().Unix(); state != 5 || tx.Time.Sec < now-5 || tx.Time.Sec > now || tx.Status != 0x40 || tx.Tick != 10000 {
 		t.Errorf("state %d, %+v", state, tx)
+	}
+	if raw[len(raw)-1] != '?' {
+		t.Error("adjtimex writes too much")
+	}
+}
+
+// TestSysinfo holds the layout and the numbers that do not move against the
+// host's.
+func TestSysinfo(t *testing.T) {
+	g := emutest.New(t)
+	var want, got unix.Sysinfo_t
+	if err := unix.Sysinfo(&want); err != nil {
+		t.Fatal(err)
+	}
+	raw := make([]byte, unsafe.Sizeof(got))
+	g.Must("sysinfo", raw)
+	got = *(*unix.Sysinfo_t)(unsafe.Pointer(&raw[0]))
+	if got.Totalram*uint64(got.Unit) != want.Totalram*uint64(want.Unit) || got.Procs != 1 || got.Uptime < want.Uptime || got.Freeram == 0 {
+		t.Errorf("got %+v, the host says %+v", got, want)
+	}
+	g.Task.Process.Rlimits[unix.RLIMIT_AS].Cur = 1 << 20
+	g.Must("sysinfo", raw)
+	if got = *(*unix.Sysinfo_t)(unsafe.Pointer(&raw[0])); got.Totalram != 1<<20 {
+		t.Errorf("%d bytes under a limit of a MiB", got.Totalram)
 	}
 }
 

@@ -160,10 +160,27 @@ func clock_adjtime(c *Call) (uint64, error) { return c.timex(c.Addr(1), int32(c.
 // and set nothing.
 const offsetRead = 0xa001
 
+// timexData is struct __kernel_timex, padding spelled out.
+type timexData struct {
+	Modes                                  uint32
+	_                                      uint32
+	Offset, Freq, MaxError, EstError       int64
+	Status                                 int32
+	_                                      uint32
+	Constant, Precision, Tolerance         int64
+	Time                                   unix.Timeval
+	Tick, PPSFreq, Jitter                  int64
+	Shift                                  int32
+	_                                      uint32
+	Stabil, JitCnt, CalCnt, ErrCnt, StbCnt int64
+	TAI                                    int32
+	_                                      [11]uint32
+}
+
 // timex answers a query as a kernel whose clock nobody synchronised.
 func (c *Call) timex(buf uint64, clockid int32) (uint64, error) {
 	const unsynced, timeError = 0x40, 5 // STA_UNSYNC, TIME_ERROR
-	var t unix.Timex
+	var t timexData
 	if err := c.ReadValue(buf, &t); err != nil {
 		return 0, err
 	}
@@ -185,7 +202,7 @@ func (c *Call) timex(buf uint64, clockid int32) (uint64, error) {
 		return 0, err
 	}
 	const worst = 16_000_000 // NTP_PHASE_LIMIT, µs
-	t = unix.Timex{Modes: t.Modes, Maxerror: worst, Esterror: worst, Status: unsynced, Constant: 2,
+	t = timexData{Modes: t.Modes, MaxError: worst, EstError: worst, Status: unsynced, Constant: 2,
 		Precision: 1, Tolerance: 500 << 16, Time: unix.NsecToTimeval(ns), Tick: 10_000}
 	return timeError, c.WriteValue(buf, t)
 }
