@@ -10,10 +10,12 @@
 //	…rip = image.Start(base)…
 //
 // It follows fs/exec.c, fs/binfmt_script.c and fs/binfmt_elf.c of Linux 6.18,
-// with two differences. Where the kernel has already destroyed the old image and
-// kills the process, Load still returns an error: ENOEXEC for the program,
-// ELIBBAD for the interpreter. And a static-PIE program lies where other
-// programs lie, not among the libraries.
+// and the tests hold it against execve page by page. It differs on purpose where
+// the kernel has already destroyed the old image and kills the process: Load
+// still returns an error, ENOEXEC for the program, ELIBBAD for the interpreter.
+// A static-PIE program lies where other programs lie, not among the libraries.
+// An ET_DYN interpreter lies where the kernel likes even if its addresses do not
+// begin at 0. Pages of a segment beyond the end of its file are zero, not SIGBUS.
 //
 // The files are the guest's, so nothing in them is believed: every number is
 // checked, memory use is bounded by two program header tables of 64 KiB, and no

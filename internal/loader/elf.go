@@ -49,9 +49,9 @@ type object struct {
 	phdrs []phdr
 	// bad is the error for what the kernel finds out too late to refuse.
 	bad unix.Errno
-	// lo, hi: the lowest and the end of the highest address of a segment; both
-	// 0 without segments.
-	lo, hi uint64
+	// lo, hi: the page of the lowest and the end of the highest segment; first:
+	// the address of the first one. All 0 without segments.
+	lo, hi, first uint64
 }
 
 // parse reads f's headers; head is at least its first headerSize bytes. Every
@@ -81,26 +81,30 @@ func parse(f File, head []byte, bad unix.Errno) (*object, error) {
 			filesz: le.Uint64(table[32:]), memsz: le.Uint64(table[40:]), algn: le.Uint64(table[48:]),
 		})
 	}
-	return o, o.check()
+	return o, nil
 }
 
-// check refuses segments that overflow the address space or the file, or whose
-// file offset and address do not agree within a page.
+// check finds the bounds of the segments and refuses those that overflow the
+// address space or the file, or whose file offset and address do not agree
+// within a page. The kernel kills the process for that, so it comes after all
+// the kernel gives an error for.
 func (o *object) check() error {
-	lo := uint64(math.MaxUint64)
+	some := false
 	for p := range o.loads {
 		if p.vaddr >= taskSize || p.filesz > p.memsz || p.memsz > taskSize || taskSize-p.memsz < p.vaddr {
 			return o.bad
 		}
-		lo, o.hi = min(lo, pageDown(p.vaddr)), max(o.hi, p.vaddr+p.memsz)
+		if !some {
+			some, o.lo, o.first = true, pageDown(p.vaddr), p.vaddr
+		}
+		o.lo, o.hi = min(o.lo, pageDown(p.vaddr)), max(o.hi, p.vaddr+p.memsz)
 		if p.filesz > 0 && ((p.off^p.vaddr)%pageSize != 0 || p.off > math.MaxInt64-2*taskSize) {
 			return o.bad
 		}
 	}
-	if lo != math.MaxUint64 {
-		o.lo = lo
-	}
-	if o.entry >= taskSize || o.dyn && o.hi == o.lo {
+	// total_mapping_size may not be 0, but a program without segments may be.
+	interp := o.bad == unix.ELIBBAD
+	if o.hi == o.lo && (interp || o.dyn && some) || interp && !o.dyn && o.entry >= taskSize {
 		return o.bad
 	}
 	return nil
@@ -115,15 +119,15 @@ func (o *object) loads(yield func(*phdr) bool) {
 	}
 }
 
-// align is the largest alignment a segment asks for.
-func (o *object) align() uint64 {
-	a := uint64(pageSize)
+// align is the largest alignment a segment asks for, in whole pages; 0 if none
+// asks. One that is no power of two does not count.
+func (o *object) align() (a uint64) {
 	for p := range o.loads {
 		if bits.OnesCount64(p.algn) == 1 {
 			a = max(a, p.algn)
 		}
 	}
-	return a
+	return pageUp(a)
 }
 
 // prot is the segment's protection as mmap(2) has it.

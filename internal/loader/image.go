@@ -59,7 +59,7 @@ type Op struct {
 // Where the kernel puts ET_DYN programs: ELF_ET_DYN_BASE of asm/elf.h and
 // vm.mmap_rnd_bits.
 const (
-	dynBase    = 0x555555554000
+	dynBase    = taskSize / 3 * 2
 	randomBits = 28 // pages
 )
 
@@ -81,6 +81,9 @@ func loadELF(open Open, f File, head []byte, random io.Reader) (*Image, error) {
 		}
 		defer func() { _ = interp.file.Close() }()
 	}
+	if err := prog.check(); err != nil {
+		return nil, err
+	}
 	bias, err := prog.bias(random)
 	if err != nil {
 		return nil, err
@@ -91,6 +94,9 @@ func loadELF(open Open, f File, head []byte, random io.Reader) (*Image, error) {
 	im.Phdr, im.Entry = prog.phdrAddr()+bias, prog.entry+bias
 	im.start = im.Entry
 	if interp != nil {
+		if err := interp.check(); err != nil {
+			return nil, err
+		}
 		bias = 0
 		if im.interp = interp.dyn; im.interp {
 			bias = -interp.lo
@@ -100,14 +106,14 @@ func loadELF(open Open, f File, head []byte, random io.Reader) (*Image, error) {
 		}
 		im.base, im.start = bias, interp.entry+bias
 	}
-	if !im.interp && im.start >= taskSize {
+	if interp == nil && im.start >= taskSize {
 		return nil, unix.ENOEXEC
 	}
 	return im, nil
 }
 
 func openInterpreter(open Open, path string) (*object, error) {
-	f, err := open(path)
+	f, err := open.interpreter(path)
 	if err != nil {
 		return nil, err
 	}
@@ -122,9 +128,10 @@ func openInterpreter(open Open, path string) (*object, error) {
 	return nil, err
 }
 
-// bias is what to add to the addresses of a program.
+// bias is what to add to the addresses of a program: its first segment, which
+// need not be its lowest, lies at the base.
 func (o *object) bias(random io.Reader) (uint64, error) {
-	if !o.dyn {
+	if !o.dyn || o.hi == o.lo {
 		return 0, nil
 	}
 	base := uint64(dynBase)
@@ -135,14 +142,17 @@ func (o *object) bias(random io.Reader) (uint64, error) {
 		}
 		base += binary.LittleEndian.Uint64(b[:]) % (1 << randomBits) * pageSize
 	}
-	return base&^(o.align()-1) - o.lo, nil
+	if a := o.align(); a > 0 {
+		base &^= a - 1
+	}
+	return pageDown(base - o.first), nil
 }
 
 // add plans the mappings of one object. An ET_DYN object's whole span is taken
 // first: at its address, or, for the interpreter, where the kernel likes.
 func (im *Image) add(o *object, bias uint64, relative bool) error {
 	first := len(im.Ops)
-	if o.dyn {
+	if o.dyn && o.hi > o.lo {
 		span := Op{Kind: Reserve, Relative: relative, NoReplace: !relative, Addr: o.lo + bias, Len: pageUp(o.hi) - o.lo}
 		im.Ops = append(im.Ops, span)
 		if o.holes() {
@@ -174,7 +184,9 @@ func (im *Image) add(o *object, bias uint64, relative bool) error {
 func (o *object) holes() bool {
 	var all []*phdr
 	for p := range o.loads {
-		all = append(all, p)
+		if p.memsz > 0 {
+			all = append(all, p)
+		}
 	}
 	slices.SortFunc(all, func(a, b *phdr) int {
 		if a.vaddr < b.vaddr {
@@ -189,7 +201,7 @@ func (o *object) holes() bool {
 		}
 		end = max(end, pageUp(p.vaddr+p.memsz))
 	}
-	return false
+	return end < pageUp(o.hi)
 }
 
 // segment plans one PT_LOAD: fs/binfmt_elf.c:elf_load. Pages beyond the end of
@@ -219,7 +231,10 @@ func (im *Image) segment(o *object, p *phdr, bias uint64, relative bool) error {
 			add(Op{Kind: MapFile, Addr: start, Len: inFile, Prot: prot, Mapping: m})
 		}
 		add(Op{Kind: MapZero, Addr: start + inFile, Len: zero - start - inFile, Prot: prot})
-		if p.memsz > p.filesz && prot&unix.PROT_WRITE != 0 {
+		if p.memsz > p.filesz && prot&unix.PROT_WRITE != 0 && addr+p.filesz < zero {
+			if start+inFile < zero {
+				return o.bad // padzero meets SIGBUS
+			}
 			add(Op{Kind: Clear, Addr: addr + p.filesz, Len: zero - addr - p.filesz})
 		}
 	}
@@ -270,7 +285,8 @@ func (im *Image) Batch(b *stub.Batch, arenas [3]int) {
 	}
 }
 
-// Start is the address to jump to.
+// Start is the address to jump to. It may be no user address at all if the
+// interpreter is malformed: the first instruction then faults.
 func (im *Image) Start(base uint64) uint64 {
 	if im.interp {
 		return im.start + base

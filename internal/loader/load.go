@@ -27,6 +27,15 @@ type File interface {
 // interpreter of a "#!" line and for the ELF interpreter. ENOENT, EACCES, ….
 type Open func(path string) (File, error)
 
+// interpreter opens a path found in a file. An empty one is no ENOENT there but
+// the working directory, which is not to be executed.
+func (open Open) interpreter(path string) (File, error) {
+	if path == "" {
+		return nil, unix.EACCES
+	}
+	return open(path)
+}
+
 // Options are what execve's outcome depends on beside the files. The zero
 // Options load without address randomization.
 type Options struct {
@@ -88,7 +97,7 @@ func Load(open Open, path string, args []string, o Options) (*Image, error) {
 			return nil, unix.ENOENT
 		}
 		args = slices.Concat([]string{interp}, arg, []string{name}, args[1:])
-		next, err := open(interp)
+		next, err := open.interpreter(interp)
 		if err != nil {
 			return nil, err
 		}

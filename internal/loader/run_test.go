@@ -90,9 +90,18 @@ func (f *file) Map(off, n int64, write bool) (fdtable.Mapping, error) {
 	return fdtable.Mapping{Arena: fdtable.ArenaOwn, Offset: f.slot + off}, nil
 }
 
+// kill ends the process if it is still there.
+func (p *process) kill() {
+	if p.pid > 0 {
+		_ = unix.Kill(p.pid, unix.SIGKILL)
+		_, _ = unix.Wait4(p.pid, nil, unix.WALL, nil)
+		p.pid = 0
+	}
+}
+
 // process is a stub that is being filled.
 type process struct {
-	t   *testing.T
+	t   testing.TB
 	pid int
 	out *os.File
 }
@@ -123,7 +132,7 @@ const room = 100
 
 // start runs the stub with image's arguments and stops it. The calling
 // goroutine stays on its thread until the test ends.
-func start(t *testing.T, args, env []string, arena *os.File) *process {
+func start(t testing.TB, args, env []string, arena *os.File) *process {
 	t.Helper()
 	prog, err := stub.Memfd()
 	if err != nil {
@@ -140,8 +149,7 @@ func start(t *testing.T, args, env []string, arena *os.File) *process {
 	p.pid, err = syscall.ForkExec(stub.Path(4, room), args, &attr)
 	p.check(err)
 	t.Cleanup(func() {
-		_ = unix.Kill(p.pid, unix.SIGKILL)
-		_, _ = unix.Wait4(p.pid, nil, unix.WALL, nil)
+		p.kill()
 		_ = out.Close()
 		runtime.UnlockOSThread()
 	})
@@ -222,6 +230,7 @@ func (p *process) finish() (string, unix.WaitStatus) {
 	for {
 		ws := p.wait()
 		if !ws.Stopped() {
+			p.pid = 0
 			b, err := os.ReadFile(p.out.Name())
 			p.check(err)
 			return string(b), ws
