@@ -2,7 +2,418 @@
 
 package emulate
 
-import "oubliette/emulate/vfs"
+import (
+	"cmp"
+	"io"
+	"slices"
+	"strconv"
 
-// NewProc returns the file system of /proc.
-func NewProc(*System) vfs.Node { return vfs.NewMem(vfs.MemOptions{}).Root() }
+	"golang.org/x/sys/unix"
+
+	"oubliette/emulate/vfs"
+	"oubliette/fdtable"
+)
+
+// proc is the file system proc(5) of one jail: a table of rows, and nodes that
+// are a row and what it is about. Nodes are values, so that the same name gives
+// an equal Node while nothing has to be kept.
+type proc struct {
+	s      *System
+	root   *procRow
+	rows   uint64 // how many there are
+	born   int64  // what CLOCK_REALTIME showed at 0 of CLOCK_MONOTONIC, ns; see times
+	held   []*procFile
+	bytes  int      // in held
+	cpus   []byte   // of cpuinfo, which the kernel takes long to make
+	busy   [2]int64 // what /proc/stat showed last: user and system ticks
+	bootID []byte
+}
+
+// procRow is a name and what is behind it; nil fields are abilities it lacks.
+type procRow struct {
+	name string
+	mode uint32 // permission bits, and S_IFDIR or S_IFLNK
+	text func(procAt) ([]byte, error)
+	// write is a write(2) of all of p at once.
+	write func(a procAt, p []byte) error
+	// jump is a magic link, its text the entry's path.
+	jump func(procAt) (*vfs.Dentry, error)
+	open func(procAt) (fdtable.File, error)
+	rows []*procRow
+	// list and find are a directory's further names.
+	list func(procAt) []vfs.DirEntry
+	find func(procAt, string) (vfs.Node, error)
+	// private is the errno for who may not look into the process
+	// (kernel/ptrace.c:ptrace_may_access); 0: everybody may.
+	private unix.Errno
+	id      uint64
+}
+
+// procAt is what a node is about. Of a file that is about the jail only p is set.
+type procAt struct {
+	*proc
+	p    *Process
+	t    *Task // a thread's own directory; nil: the process
+	fd   int
+	slot *fdtable.Description // what fd is
+}
+
+// NewProc makes the file system of the jail's processes.
+func NewProc(s *System) vfs.Node {
+	p := &proc{s: s}
+	p.root = p.table()
+	p.number(p.root)
+	return p.node(p.root, procAt{proc: p})
+}
+
+func (p *proc) number(r *procRow) {
+	if r.id != 0 {
+		return
+	}
+	p.rows++
+	r.id = p.rows
+	for _, c := range r.rows {
+		p.number(c)
+	}
+}
+
+type (
+	procNode struct {
+		procAt
+		row *procRow
+	}
+	procDir   struct{ procNode }
+	procReg   struct{ procNode }
+	procLink  struct{ procNode }
+	procMagic struct{ procLink }
+)
+
+func (p *proc) node(r *procRow, a procAt) vfs.Node {
+	n := procNode{a, r}
+	switch {
+	case r.mode&unix.S_IFMT == unix.S_IFDIR:
+		return procDir{n}
+	case r.jump != nil:
+		return procMagic{procLink{n}}
+	case r.mode&unix.S_IFMT == unix.S_IFLNK:
+		return procLink{n}
+	}
+	return procReg{n}
+}
+
+// alive is ENOENT for what is about a process or thread that is gone.
+func (a procAt) alive() error {
+	switch {
+	case a.t != nil && a.s.tasks[a.t.TID] != a.t,
+		a.p != nil && a.s.processes[a.p.PID] != a.p:
+		return unix.ENOENT
+	}
+	return nil
+}
+
+// task is the thread that speaks for the node: its own, or the leader. ESRCH: a
+// zombie has none.
+func (a procAt) task() (*Task, error) {
+	t := a.t
+	if t == nil && a.p != nil {
+		t = a.p.Leader()
+	}
+	if t == nil || a.s.tasks[t.TID] != t {
+		return nil, unix.ESRCH
+	}
+	return t, nil
+}
+
+// someTask is task, or the last one of a zombie.
+func (a procAt) someTask() (*Task, error) {
+	t, err := a.task()
+	if err != nil && a.t == nil && a.p != nil && a.p.last != nil && a.alive() == nil {
+		return a.p.last, nil
+	}
+	return t, err
+}
+
+// own reports that a process asks about itself.
+func (a procAt) own() bool { return a.s.Current != nil && a.s.Current.Process == a.p }
+
+// mayLook is __ptrace_may_access: the caller may look into the process.
+func (a procAt) mayLook(refused unix.Errno) error {
+	if refused == 0 || a.own() {
+		return nil
+	}
+	t, err := a.someTask()
+	if err != nil {
+		return err
+	}
+	if a.s.Current == nil {
+		return refused
+	}
+	c, k := a.s.Current.Cred, t.Cred
+	if c.Capable(unix.CAP_SYS_PTRACE) {
+		return nil
+	}
+	if c.FSUID != k.EUID || c.FSUID != k.SUID || c.FSUID != k.RUID || c.FSGID != k.EGID ||
+		c.FSGID != k.SGID || c.FSGID != k.RGID || a.p.Attr.Undumpable {
+		return refused
+	}
+	return nil
+}
+
+// Attr is the node's: a process's belong to who it runs as, or to root if it
+// cannot be dumped and another asks.
+func (n procNode) Attr() (vfs.Attr, error) {
+	r := n.row
+	a := vfs.Attr{Ino: n.ino(), Mode: r.mode, Nlink: 1, BlockSize: 1024}
+	since := Deadline(0)
+	if n.p != nil {
+		if err := n.alive(); err != nil {
+			return a, err
+		}
+		since = n.p.Started
+		t, err := n.someTask()
+		public := r.mode == unix.S_IFDIR|0o555
+		if err == nil && (public || !n.p.Attr.Undumpable || n.own()) {
+			a.UID, a.GID = t.Cred.EUID, t.Cred.EGID
+		}
+	}
+	if a.Mode&unix.S_IFMT == 0 {
+		a.Mode |= unix.S_IFREG
+	}
+	if a.IsDir() {
+		a.Nlink = 2
+		for _, c := range r.rows {
+			a.Nlink += c.mode & unix.S_IFDIR / unix.S_IFDIR
+		}
+	}
+	if n.slot != nil && a.IsSymlink() {
+		a.Size = 64
+	}
+	if n.born == 0 {
+		real, _ := n.s.Host.Gettime(unix.CLOCK_REALTIME)
+		n.born = real - int64(n.s.Now())
+	}
+	a.Mtime = unix.NsecToTimespec(n.born + int64(since))
+	a.Atime, a.Ctime = a.Mtime, a.Mtime
+	return a, nil
+}
+
+// MountInfo is vfs.Mounted.
+func (n procDir) MountInfo() (source, kind, options string) {
+	return "proc", "proc", "rw,nosuid,nodev,noexec,relatime"
+}
+
+// StatFS is vfs.StatFSer.
+func (n procNode) StatFS() (unix.Statfs_t, error) {
+	return unix.Statfs_t{Type: unix.PROC_SUPER_MAGIC, Bsize: pageSize, Frsize: pageSize, Namelen: unix.NAME_MAX,
+		Flags: unix.ST_RELATIME}, nil
+}
+
+// Volatile is vfs.Volatile: processes and descriptors come and go.
+func (n procDir) Volatile() bool { return true }
+
+// Lookup is vfs.Directory.
+func (n procDir) Lookup(name string) (vfs.Node, error) {
+	if err := n.alive(); err != nil {
+		return nil, err
+	}
+	for _, r := range n.row.rows {
+		if r.name == name {
+			return n.node(r, n.procAt), nil
+		}
+	}
+	if n.row.find == nil {
+		return nil, unix.ENOENT
+	}
+	if err := n.mayLook(n.row.private); err != nil {
+		return nil, err
+	}
+	return n.row.find(n.procAt, name)
+}
+
+// ReadDir is vfs.Directory.
+func (n procDir) ReadDir() ([]vfs.DirEntry, error) {
+	if err := n.alive(); err != nil {
+		return nil, err
+	}
+	if err := n.mayLook(n.row.private); err != nil {
+		return nil, err
+	}
+	var list []vfs.DirEntry
+	for _, r := range n.row.rows {
+		list = append(list, n.entry(r.name, r))
+	}
+	if n.row.list != nil {
+		list = append(list, n.row.list(n.procAt)...)
+	}
+	return list, nil
+}
+
+// entry is how a directory lists r under name.
+func (a procAt) entry(name string, r *procRow) vfs.DirEntry {
+	return vfs.DirEntry{Name: name, Ino: procNode{a, r}.ino(), Type: cmp.Or(r.mode&unix.S_IFMT, unix.S_IFREG)}
+}
+
+// ino is made of the row, the thread or process and the descriptor.
+func (n procNode) ino() uint64 {
+	switch {
+	case n.p == nil:
+		return n.row.id
+	case n.t == nil:
+		return n.row.id | uint64(n.p.PID)<<10 | uint64(n.fd)<<32
+	}
+	return n.row.id | 1<<9 | uint64(n.t.TID)<<10 | uint64(n.fd)<<32
+}
+
+// parseNumber is fs/proc/util.c:name_to_int: digits without leading zeros.
+func parseNumber(name string) (int, bool) {
+	n, err := strconv.Atoi(name)
+	return n, err == nil && n >= 0 && strconv.Itoa(n) == name
+}
+
+// Readlink is vfs.Readlinker.
+func (n procLink) Readlink() (string, error) {
+	if n.row.jump == nil {
+		p, err := n.row.text(n.procAt)
+		return string(p), err
+	}
+	e, err := procMagic{n}.Jump()
+	if err != nil {
+		return "", err
+	}
+	return n.s.shown(e), nil
+}
+
+// Jump is vfs.Jumper.
+func (n procMagic) Jump() (*vfs.Dentry, error) {
+	if err := n.mayLook(n.row.private); err != nil {
+		return nil, err
+	}
+	e, err := n.row.jump(n.procAt)
+	if err == nil && e == nil {
+		err = unix.ENOENT
+	}
+	return e, err
+}
+
+// shown is e's path as the running task's root has it.
+func (s *System) shown(e *vfs.Dentry) string {
+	if id, _ := e.Mount(); id == 0 || s.Current == nil {
+		return e.Path()
+	}
+	path, _ := e.PathFrom(s.Current.FS.Root)
+	return path
+}
+
+// Open is vfs.Opener.
+func (n procReg) Open(flags int) (fdtable.File, error) {
+	if err := n.mayLook(n.row.private); err != nil {
+		return nil, err
+	}
+	if n.row.open != nil {
+		return n.row.open(n.procAt)
+	}
+	if flags&unix.O_ACCMODE != unix.O_RDONLY && n.row.write == nil ||
+		flags&unix.O_ACCMODE != unix.O_WRONLY && n.row.text == nil {
+		return nil, unix.EACCES
+	}
+	if n.row.write != nil {
+		return &procWritable{procFile{n: n.procNode}}, nil
+	}
+	return &procFile{n: n.procNode}, nil
+}
+
+// Truncate is for open(2) with O_TRUNC, which means nothing here.
+func (n procReg) Truncate(int64) error {
+	if n.row.write == nil {
+		return unix.EACCES
+	}
+	return nil
+}
+
+// procFile is an open file. Its content is made when it is read at its start, and
+// what follows is of the same moment (as fs/seq_file.c does).
+type procFile struct {
+	n    procNode
+	text []byte
+}
+
+// Bounds of what open files keep: how many of them, and bytes in all. A file
+// whose content had to go makes it anew.
+const (
+	maxProcHeld  = 64
+	maxProcBytes = 32 << 20
+)
+
+func (f *procFile) Close() error {
+	f.drop()
+	return nil
+}
+
+func (f *procFile) drop() {
+	if i := slices.Index(f.n.held, f); i >= 0 {
+		f.n.held = slices.Delete(f.n.held, i, i+1)
+		f.n.bytes -= cap(f.text)
+	}
+	f.text = nil
+}
+
+// ReadAt is pread(2). ESRCH: the process is gone.
+func (f *procFile) ReadAt(p []byte, off int64) (int, error) {
+	if off == 0 || f.text == nil {
+		f.drop()
+		text, err := f.n.row.text(f.n.procAt)
+		if err == ErrGone {
+			err = unix.ESRCH
+		}
+		if err != nil {
+			return 0, err
+		}
+		f.keep(text)
+	}
+	if off >= int64(len(f.text)) {
+		return 0, io.EOF
+	}
+	return copy(p, f.text[off:]), nil
+}
+
+func (f *procFile) keep(text []byte) {
+	k := f.n.proc
+	for len(k.held) > 0 && (len(k.held) >= maxProcHeld || k.bytes+cap(text) > maxProcBytes) {
+		k.held[0].drop()
+	}
+	f.text = text
+	k.held = append(k.held, f)
+	k.bytes += cap(text)
+}
+
+// Seek is seq_lseek: there is no end to seek from.
+func (f *procFile) Seek(d *fdtable.Description, off int64, whence int) (int64, error) {
+	return seekNoEnd(d, off, whence)
+}
+
+func seekNoEnd(d *fdtable.Description, off int64, whence int) (int64, error) {
+	switch whence {
+	case unix.SEEK_CUR:
+		off += d.Offset
+	case unix.SEEK_SET:
+	default:
+		return 0, unix.EINVAL
+	}
+	if off < 0 {
+		return 0, unix.EINVAL
+	}
+	d.Offset = off
+	return off, nil
+}
+
+// procWritable is a procFile that takes writes, each a whole one whatever the
+// offset.
+type procWritable struct{ procFile }
+
+// WriteAt is pwrite(2).
+func (f *procWritable) WriteAt(p []byte, _ int64) (int, error) {
+	if err := f.n.row.write(f.n.procAt, p[:min(len(p), pageSize-1)]); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}

@@ -107,6 +107,7 @@ func (s *System) ExitTask(t *Task, status unix.WaitStatus, u Usage) {
 	if len(p.Threads) > 0 {
 		return
 	}
+	p.last = t
 	s.exitProcess(p, status, u)
 }
 

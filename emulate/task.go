@@ -81,6 +81,7 @@ type Process struct {
 	exitSig               int           // signal to the parent at exit, 0 none
 	uid                   uint32        // real uid, for the parent's siginfo
 	execed                bool          // since its fork (setpgid)
+	last                  *Task         // of a zombie: what /proc shows of it
 	selfUsage, childUsage Usage         // of the ended process; of its reaped children
 	signalled             fdtable.Queue // woken when a signal was sent to it
 	timers                processTimers

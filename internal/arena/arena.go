@@ -47,21 +47,30 @@ type retired struct {
 // New makes an empty arena. It fails if vm.memfd_noexec or a seccomp profile
 // forbids memfd_create, or if RLIMIT_FSIZE is set: a write beyond it would kill
 // the process with SIGXFSZ.
-func New() (*Arena, error) {
+func New() (*Arena, error) { return newArena(OwnName) }
+
+// The names of the memfds of [New] and of [NewCache], by which /proc/PID/maps
+// tells them apart.
+const (
+	OwnName    = "arena"
+	SharedName = "images"
+)
+
+func newArena(name string) (*Arena, error) {
 	var lim unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &lim); err == nil && lim.Cur != unix.RLIM_INFINITY {
 		return nil, fmt.Errorf("arena: RLIMIT_FSIZE is %d bytes; it must be unlimited (ulimit -f unlimited)", lim.Cur)
 	}
 	// NOEXEC_SEAL is about execve only; mappings may be executable. Kernels
 	// before 6.3 do not know it, vm.memfd_noexec=2 wants it.
-	fd, err := unix.MemfdCreate("arena", unix.MFD_CLOEXEC|unix.MFD_NOEXEC_SEAL)
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_NOEXEC_SEAL)
 	if err == unix.EINVAL {
-		fd, err = unix.MemfdCreate("arena", unix.MFD_CLOEXEC)
+		fd, err = unix.MemfdCreate(name, unix.MFD_CLOEXEC)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("arena: memfd_create: %w", err)
 	}
-	a := &Arena{file: os.NewFile(uintptr(fd), "arena"), patient: minReclaim}
+	a := &Arena{file: os.NewFile(uintptr(fd), name), patient: minReclaim}
 	if err := unix.Ftruncate(fd, 1<<63-1); err != nil {
 		a.file.Close()
 		return nil, fmt.Errorf("arena: ftruncate to 2^63-1: %w", err)

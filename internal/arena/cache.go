@@ -59,7 +59,7 @@ const (
 
 // NewCache makes an empty cache that holds at most budget bytes.
 func NewCache(budget int64) (*Cache, error) {
-	a, err := New()
+	a, err := newArena(SharedName)
 	if err != nil {
 		return nil, err
 	}

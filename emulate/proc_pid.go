@@ -1,0 +1,253 @@
+//go:build linux
+
+package emulate
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"oubliette/emulate/vfs"
+	"oubliette/fdtable"
+)
+
+// says is a file that always says the same.
+func says(text string) func(procAt) ([]byte, error) {
+	return func(procAt) ([]byte, error) { return []byte(text), nil }
+}
+
+// refuses is a file whose read(2) gives errno.
+func refuses(errno unix.Errno) func(procAt) ([]byte, error) {
+	return func(procAt) ([]byte, error) { return nil, errno }
+}
+
+// prints is a file with the text of a task that lives, or of a zombie's last.
+func prints(text func(*Task) string) func(procAt) ([]byte, error) {
+	return func(a procAt) ([]byte, error) {
+		t, err := a.someTask()
+		if err != nil {
+			return nil, err
+		}
+		return []byte(text(t)), nil
+	}
+}
+
+// host is a file of the host's with the same name, in which edit replaces what
+// names anything of the host's.
+func host(name string, edit func(procAt, *Task, []byte) []byte) func(procAt) ([]byte, error) {
+	return func(a procAt) ([]byte, error) {
+		t, err := a.task()
+		if err != nil {
+			if a.alive() == nil && name != "statm" {
+				return nil, nil // A zombie has no memory.
+			}
+			return nil, err
+		}
+		p, err := t.Machine.ProcFile(name)
+		if err != nil {
+			return nil, unix.ESRCH
+		}
+		return edit(a, t, p), nil
+	}
+}
+
+func asIs(_ procAt, _ *Task, p []byte) []byte { return p }
+
+// taskRows are what /proc/PID and /proc/PID/task/TID have in common
+// (fs/proc/base.c:tgid_base_stuff and tid_base_stuff).
+func (k *proc) taskRows() []*procRow {
+	const (
+		dir    = unix.S_IFDIR
+		link   = unix.S_IFLNK | 0o777
+		ptrace = unix.EACCES
+		idMap  = "         0          0 4294967295\n"
+	)
+	return []*procRow{
+		{name: "attr", mode: dir | 0o555, rows: attrRows()},
+		{name: "cgroup", mode: 0o444, text: says("0::/\n")},
+		{name: "cmdline", mode: 0o444, text: prints(func(t *Task) string { return joinNul(t, t.Process.Args) })},
+		{name: "comm", mode: 0o644, text: prints(func(t *Task) string { return t.Comm + "\n" }), write: setComm},
+		{name: "cpuset", mode: 0o444, text: says("/\n")},
+		{name: "cwd", mode: link, private: ptrace, jump: taskEntry(func(t *Task) *vfs.Dentry { return t.FS.Cwd })},
+		{name: "environ", mode: 0o400, private: ptrace, text: prints(func(t *Task) string { return joinNul(t, t.Process.Env) })},
+		{name: "exe", mode: link, private: ptrace, jump: taskEntry(func(t *Task) *vfs.Dentry { return t.Process.Exe })},
+		k.fdDir("fd", dir|0o500, &procRow{mode: unix.S_IFLNK | 0o700, jump: fdEntry, private: ptrace}),
+		k.fdDir("fdinfo", dir|0o555, &procRow{mode: 0o444, text: fdInfo, private: ptrace}),
+		{name: "gid_map", mode: 0o644, text: says(idMap)},
+		{name: "io", mode: 0o400, private: ptrace, text: says("rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n")},
+		{name: "limits", mode: 0o444, text: prints(procLimits)},
+		{name: "loginuid", mode: 0o644, text: says("4294967295")},
+		{name: "maps", mode: 0o444, private: ptrace, text: host("maps", procMaps)},
+		{name: "mem", mode: 0o600, private: ptrace, open: openMem},
+		{name: "mountinfo", mode: 0o444, text: func(a procAt) ([]byte, error) { return k.mounts(a, mountInfoLine) }},
+		{name: "mounts", mode: 0o444, text: func(a procAt) ([]byte, error) { return k.mounts(a, mountLine) }},
+		{name: "net", mode: dir | 0o555, rows: netRows()},
+		{name: "ns", mode: dir | 0o511, rows: nsRows(), private: ptrace},
+		{name: "oom_adj", mode: 0o644, text: says("0\n")},
+		{name: "oom_score", mode: 0o444, text: prints(func(t *Task) string {
+			return fmt.Sprintf("%d\n", (1000+t.Process.Attr.OOMScoreAdj)*2/3)
+		})},
+		{name: "oom_score_adj", mode: 0o644, write: setOOMScoreAdj, text: prints(func(t *Task) string {
+			return fmt.Sprintf("%d\n", t.Process.Attr.OOMScoreAdj)
+		})},
+		{name: "pagemap", mode: 0o400, private: ptrace, open: func(procAt) (fdtable.File, error) { return nil, unix.EPERM }},
+		{name: "personality", mode: 0o400, private: unix.EPERM, text: prints(func(t *Task) string { return fmt.Sprintf("%08x\n", t.Attr.Personality) })},
+		{name: "projid_map", mode: 0o644, text: says(idMap)},
+		{name: "root", mode: link, private: ptrace, jump: taskEntry(func(t *Task) *vfs.Dentry { return t.FS.Root })},
+		{name: "schedstat", mode: 0o444, text: says("0 0 0\n")},
+		{name: "sessionid", mode: 0o444, text: says("4294967295")},
+		{name: "setgroups", mode: 0o644, text: says("allow\n")},
+		{name: "smaps", mode: 0o444, private: ptrace, text: host("smaps", procMaps)},
+		{name: "smaps_rollup", mode: 0o444, private: ptrace, text: host("smaps_rollup", asIs)},
+		{name: "stack", mode: 0o400, text: refuses(unix.EPERM)},
+		{name: "stat", mode: 0o444, text: procStat},
+		{name: "statm", mode: 0o444, text: procStatm},
+		{name: "status", mode: 0o444, text: procStatus},
+		{name: "syscall", mode: 0o400, private: unix.EPERM, text: says("running\n")},
+		{name: "uid_map", mode: 0o644, text: says(idMap)},
+		{name: "wchan", mode: 0o444, text: says("0")},
+	}
+}
+
+// pidRow is /proc/PID.
+func (k *proc) pidRow() *procRow {
+	both := k.taskRows()
+	thread := &procRow{mode: unix.S_IFDIR | 0o555, rows: both}
+	k.number(thread)
+	tasks := &procRow{name: "task", mode: unix.S_IFDIR | 0o555,
+		find: func(a procAt, name string) (vfs.Node, error) {
+			tid, ok := parseNumber(name)
+			t := a.p.Threads[tid]
+			if !ok || t == nil {
+				return nil, unix.ENOENT
+			}
+			return k.node(thread, procAt{proc: k, p: a.p, t: t}), nil
+		},
+		list: func(a procAt) (list []vfs.DirEntry) {
+			for _, tid := range slices.Sorted(maps.Keys(a.p.Threads)) {
+				list = append(list, procAt{proc: k, p: a.p, t: a.p.Threads[tid]}.entry(strconv.Itoa(tid), thread))
+			}
+			return list
+		}}
+	rows := append(slices.Clip(both), tasks,
+		&procRow{name: "coredump_filter", mode: 0o644, text: says("00000033\n")},
+		&procRow{name: "timers", mode: 0o444, text: says("")},
+		&procRow{name: "timerslack_ns", mode: 0o666, text: prints(func(t *Task) string {
+			return fmt.Sprintf("%d\n", cmp.Or(t.Attr.TimerSlack, 50_000))
+		})})
+	return &procRow{mode: unix.S_IFDIR | 0o555, rows: rows}
+}
+
+func taskEntry(of func(*Task) *vfs.Dentry) func(procAt) (*vfs.Dentry, error) {
+	return func(a procAt) (*vfs.Dentry, error) {
+		t, err := a.task()
+		if err != nil {
+			return nil, unix.ENOENT
+		}
+		return of(t), nil
+	}
+}
+
+func joinNul(t *Task, list []string) string {
+	if t.Process.Zombie() || len(list) == 0 {
+		return ""
+	}
+	return strings.Join(list, "\x00") + "\x00"
+}
+
+// setComm names a thread of the caller's own process.
+func setComm(a procAt, p []byte) error {
+	t, err := a.task()
+	if err != nil {
+		return err
+	}
+	if !a.own() {
+		return unix.EINVAL
+	}
+	p, _, _ = bytes.Cut(p, []byte{0})
+	t.Comm = string(p[:min(len(p), 15)])
+	return nil
+}
+
+// setOOMScoreAdj keeps what the guest asks; lowering it is for root.
+func setOOMScoreAdj(a procAt, p []byte) error {
+	n, err := strconv.ParseInt(strings.TrimSpace(string(p)), 0, 32)
+	if err != nil || n < -1000 || n > 1000 {
+		return unix.EINVAL
+	}
+	adj := &a.p.Attr.OOMScoreAdj
+	if int(n) < *adj && a.s.Current != nil && !a.s.Current.Cred.Capable(unix.CAP_SYS_RESOURCE) {
+		return unix.EACCES
+	}
+	*adj = int(n)
+	return nil
+}
+
+// fdDir is fd or fdinfo.
+func (k *proc) fdDir(name string, mode uint32, r *procRow) *procRow {
+	k.number(r)
+	at := func(a procAt, fd int) (procAt, error) {
+		t, err := a.task()
+		if err != nil {
+			return a, unix.ENOENT
+		}
+		d, err := t.FDs.Get(fd)
+		if err != nil {
+			return a, unix.ENOENT
+		}
+		a.fd, a.slot = fd, d
+		return a, nil
+	}
+	return &procRow{name: name, mode: mode, private: unix.EACCES,
+		find: func(a procAt, name string) (vfs.Node, error) {
+			fd, ok := parseNumber(name)
+			if !ok {
+				return nil, unix.ENOENT
+			}
+			a, err := at(a, fd)
+			if err != nil {
+				return nil, err
+			}
+			return k.node(r, a), nil
+		},
+		list: func(a procAt) (list []vfs.DirEntry) {
+			t, err := a.task()
+			if err != nil {
+				return nil
+			}
+			for _, fd := range t.FDs.Numbers() {
+				if a, err := at(a, fd); err == nil {
+					list = append(list, a.entry(strconv.Itoa(fd), r))
+				}
+			}
+			return list
+		}}
+}
+
+func fdEntry(a procAt) (*vfs.Dentry, error) { return entryOf(a.slot), nil }
+
+// fdInfo is fs/proc/fd.c:seq_show.
+func fdInfo(a procAt) ([]byte, error) {
+	t, err := a.task()
+	if err != nil {
+		return nil, err
+	}
+	s, err := t.FDs.Slot(a.fd)
+	if err != nil || s.Description != a.slot {
+		return nil, unix.ENOENT
+	}
+	flags := s.Flags
+	if s.CloseOnExec {
+		flags |= unix.O_CLOEXEC
+	}
+	e := entryOf(s.Description)
+	mount, _ := e.Mount()
+	attr, _ := e.Attr()
+	return fmt.Appendf(nil, "pos:\t%d\nflags:\t0%o\nmnt_id:\t%d\nino:\t%d\n", s.Offset, flags, mount, attr.Ino), nil
+}

@@ -1,0 +1,289 @@
+//go:build linux
+
+package emulate
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"oubliette/emulate/vfs"
+	"oubliette/fdtable"
+)
+
+// table is the root directory.
+func (k *proc) table() *procRow {
+	const dir, link = unix.S_IFDIR | 0o555, unix.S_IFLNK | 0o777
+	pid := k.pidRow()
+	k.number(pid)
+	self := func(text func(*Task) string) func(procAt) ([]byte, error) {
+		return func(procAt) ([]byte, error) {
+			if k.s.Current == nil {
+				return nil, unix.ENOENT
+			}
+			return []byte(text(k.s.Current)), nil
+		}
+	}
+	return &procRow{mode: dir, rows: []*procRow{
+		{name: "cmdline", mode: 0o444, text: says("ro\n")},
+		{name: "cpuinfo", mode: 0o444, text: k.cpuinfo},
+		{name: "devices", mode: 0o444, text: says("Character devices:\n  1 mem\n  5 /dev/tty\n  5 /dev/ptmx\n136 pts\n\nBlock devices:\n")},
+		{name: "diskstats", mode: 0o444, text: says("")},
+		{name: "filesystems", mode: 0o444, text: says("nodev\ttmpfs\nnodev\tproc\nnodev\tdevtmpfs\nnodev\tpipefs\nnodev\tsockfs\nnodev\tmqueue\nnodev\tdevpts\nnodev\toverlay\n")},
+		{name: "interrupts", mode: 0o444, text: k.interrupts},
+		{name: "loadavg", mode: 0o444, text: k.loadavg},
+		{name: "meminfo", mode: 0o444, text: k.meminfo},
+		{name: "mounts", mode: link, text: says("self/mounts")},
+		{name: "net", mode: link, text: says("self/net")},
+		{name: "partitions", mode: 0o444, text: says("major minor  #blocks  name\n\n")},
+		{name: "self", mode: link, text: self(func(t *Task) string { return strconv.Itoa(t.Process.PID) })},
+		{name: "stat", mode: 0o444, text: k.stat},
+		{name: "swaps", mode: 0o444, text: says("Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n")},
+		{name: "sys", mode: dir, rows: k.sysRows()},
+		{name: "sysvipc", mode: dir, rows: k.sysvRows()},
+		{name: "thread-self", mode: link, text: self(func(t *Task) string { return fmt.Sprintf("%d/task/%d", t.Process.PID, t.TID) })},
+		{name: "uptime", mode: 0o444, text: k.uptime},
+		{name: "version", mode: 0o444, text: says("Linux version " + kernelRelease + " (oubliette@oubliette) (go) " + kernelVersion + "\n")},
+		{name: "vmstat", mode: 0o444, text: k.vmstat},
+	},
+		find: func(_ procAt, name string) (vfs.Node, error) {
+			n, ok := parseNumber(name)
+			if !ok {
+				return nil, unix.ENOENT
+			}
+			if p := k.s.processes[n]; p != nil {
+				return k.node(pid, procAt{proc: k, p: p}), nil
+			}
+			if t := k.s.tasks[n]; t != nil {
+				return k.node(pid, procAt{proc: k, p: t.Process}), nil
+			}
+			return nil, unix.ENOENT
+		},
+		list: func(procAt) (list []vfs.DirEntry) {
+			for _, p := range k.s.Processes() {
+				list = append(list, procAt{proc: k, p: p}.entry(strconv.Itoa(p.PID), pid))
+			}
+			return list
+		}}
+}
+
+// nsRows are the namespaces, every jail's the initial ones by number.
+func nsRows() (rows []*procRow) {
+	for i, name := range []string{"cgroup", "ipc", "mnt", "net", "pid", "pid_for_children", "time", "time_for_children", "user", "uts"} {
+		kind, _, _ := strings.Cut(name, "_for_")
+		number := []int{4026531835, 4026531839, 4026531841, 4026531840, 4026531836, 4026531836, 4026531834, 4026531834, 4026531837, 4026531838}[i]
+		label := fmt.Sprintf("%s:[%d]", kind, number)
+		rows = append(rows, &procRow{name: name, mode: unix.S_IFLNK | 0o777, private: unix.EACCES,
+			jump: func(procAt) (*vfs.Dentry, error) { return vfs.NewAnonymous(nsNode(number), label), nil }})
+	}
+	return rows
+}
+
+// nsNode is the inode of a namespace, which can be opened and told from others.
+type nsNode uint64
+
+func (n nsNode) Attr() (vfs.Attr, error) {
+	return vfs.Attr{Ino: uint64(n), Mode: unix.S_IFREG | 0o444, Nlink: 1, BlockSize: pageSize}, nil
+}
+
+// Open is vfs.Opener.
+func (n nsNode) Open(int) (fdtable.File, error) { return nsFile{}, nil }
+
+type nsFile struct{}
+
+func (nsFile) Close() error { return nil }
+
+// attrRows are those of a kernel without a security module that speaks there.
+func attrRows() (rows []*procRow) {
+	for _, name := range []string{"current", "exec", "fscreate", "keycreate", "sockcreate"} {
+		rows = append(rows, &procRow{name: name, mode: 0o666, text: refuses(unix.EINVAL),
+			write: func(procAt, []byte) error { return unix.EINVAL }})
+	}
+	return append(rows, &procRow{name: "prev", mode: 0o444, text: refuses(unix.EINVAL)})
+}
+
+// netRows are the headers of empty tables, and the loopback device.
+func netRows() (rows []*procRow) {
+	const inet = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"
+	const inet6 = "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"
+	for _, f := range [][2]string{
+		{"arp", "IP address       HW type     Flags       HW address            Mask     Device\n"},
+		{"dev", "Inter-|   Receive                                                |  Transmit\n" +
+			" face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n" +
+			"    lo:       0       0    0    0    0     0          0         0        0       0    0    0    0     0       0          0\n"},
+		{"if_inet6", "00000000000000000000000000000001 01 80 10 80       lo\n"},
+		{"netlink", "sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n"},
+		{"packet", "sk       RefCnt Type Proto  Iface R Rmem   User   Inode\n"},
+		{"protocols", "protocol  size sockets  memory press maxhdr  slab module     cl co di ac io in de sh ss gs se re sp bi br ha uh gp em\n"},
+		{"raw", "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n"},
+		{"route", fmt.Sprintf("%-127s\n", "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT")},
+		{"tcp", fmt.Sprintf("%-149s\n", inet)},
+		{"tcp6", inet6 + "\n"},
+		{"udp", fmt.Sprintf("%-127s\n", inet+" ref pointer drops")},
+		{"udp6", inet6 + " ref pointer drops\n"},
+		{"unix", "Num       RefCount Protocol Flags    Type St Inode Path\n"},
+	} {
+		rows = append(rows, &procRow{name: f[0], mode: 0o444, text: says(f[1])})
+	}
+	return rows
+}
+
+// cpuinfo is the host's text for as many processors as the jail has.
+func (k *proc) cpuinfo(procAt) ([]byte, error) {
+	if k.cpus != nil {
+		return k.cpus, nil
+	}
+	text, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return nil, unix.EIO
+	}
+	blocks := strings.SplitAfter(string(text), "\n\n")
+	var b strings.Builder
+	for i := range max(k.s.CPUs, 1) {
+		if i < len(blocks) {
+			b.WriteString(blocks[i])
+		}
+	}
+	k.cpus = []byte(b.String())
+	return k.cpus, nil
+}
+
+// seconds is d as uptime shows it.
+func centis(d time.Duration) string {
+	return fmt.Sprintf("%d.%02d", d/time.Second, d%time.Second/(10*time.Millisecond))
+}
+
+// used is the CPU time of all processes, living and reaped; it never falls,
+// whoever ends.
+func (k *proc) used() (user, system int64) {
+	for _, p := range k.s.processes {
+		u := p.selfUsage
+		if t := p.Leader(); t != nil {
+			u, _ = t.Machine.Usage(false)
+		}
+		u.add(p.childUsage)
+		user += ticks(u.User)
+		system += ticks(u.System)
+	}
+	k.busy[0], k.busy[1] = max(k.busy[0], user), max(k.busy[1], system)
+	return k.busy[0], k.busy[1]
+}
+
+// idle is what is left of the uptime of all CPUs, in ticks.
+func (k *proc) idle() int64 {
+	user, system := k.used()
+	return max(ticks(k.s.uptime())*int64(max(k.s.CPUs, 1))-user-system, 0)
+}
+
+func (k *proc) uptime(procAt) ([]byte, error) {
+	idle := time.Duration(k.idle()) * (time.Second / userHZ)
+	return []byte(centis(k.s.uptime()) + " " + centis(idle) + "\n"), nil
+}
+
+// running is how many tasks are about to run, as far as this can be told cheaply:
+// the one that asks.
+const running = 1
+
+func (k *proc) loadavg(procAt) ([]byte, error) {
+	return fmt.Appendf(nil, "0.00 0.00 0.00 %d/%d %d\n", running, len(k.s.tasks), k.s.lastPID), nil
+}
+
+// stat is fs/proc/stat.c:show_stat.
+func (k *proc) stat(procAt) ([]byte, error) {
+	var b bytes.Buffer
+	n := int64(max(k.s.CPUs, 1))
+	user, system := k.used()
+	idle := k.idle()
+	fmt.Fprintf(&b, "cpu  %d 0 %d %d 0 0 0 0 0 0\n", user, system, idle)
+	for i := range n {
+		fmt.Fprintf(&b, "cpu%d %d 0 %d %d 0 0 0 0 0 0\n", i, user/n, system/n, idle/n)
+	}
+	real, _ := k.s.Host.Gettime(unix.CLOCK_REALTIME)
+	boot := (real - int64(k.s.uptime())) / 1e9
+	fmt.Fprintf(&b, "intr 0\nctxt 0\nbtime %d\nprocesses %d\nprocs_running %d\nprocs_blocked 0\n"+
+		"softirq 0 0 0 0 0 0 0 0 0 0 0\n", boot, k.s.lastPID, running)
+	return b.Bytes(), nil
+}
+
+func (k *proc) interrupts(procAt) ([]byte, error) {
+	b := bytes.Repeat([]byte(" "), 11)
+	for i := range max(k.s.CPUs, 1) {
+		b = fmt.Appendf(b, "CPU%-8d", i)
+	}
+	return append(b, '\n'), nil
+}
+
+// meminfo is fs/proc/meminfo.c with what a jail can know.
+func (k *proc) meminfo(procAt) ([]byte, error) {
+	if k.s.Current == nil {
+		return nil, unix.ESRCH
+	}
+	m := k.s.Current.ram()
+	total, free, buffers, shmem := m.total>>10, m.free>>10, m.buffers>>10, m.shared>>10
+	known := map[string]uint64{"MemTotal": total, "MemFree": free, "MemAvailable": min(free+buffers, total),
+		"Buffers": buffers, "Shmem": shmem, "CommitLimit": total / 2, "VmallocTotal": 1<<35 - 1,
+		"Hugepagesize": 2048, "DirectMap2M": total}
+	var b bytes.Buffer
+	for _, name := range strings.Fields(`MemTotal MemFree MemAvailable Buffers Cached SwapCached Active Inactive
+		Active(anon) Inactive(anon) Active(file) Inactive(file) Unevictable Mlocked SwapTotal SwapFree Zswap Zswapped
+		Dirty Writeback AnonPages Mapped Shmem KReclaimable Slab SReclaimable SUnreclaim KernelStack PageTables
+		SecPageTables NFS_Unstable Bounce WritebackTmp CommitLimit Committed_AS VmallocTotal VmallocUsed VmallocChunk
+		Percpu AnonHugePages ShmemHugePages ShmemPmdMapped FileHugePages FilePmdMapped Balloon HugePages_Total
+		HugePages_Free HugePages_Rsvd HugePages_Surp Hugepagesize Hugetlb DirectMap4k DirectMap2M DirectMap1G`) {
+		unit := " kB"
+		if strings.HasPrefix(name, "HugePages_") {
+			unit = ""
+		}
+		fmt.Fprintf(&b, "%-15s %8d%s\n", name+":", known[name], unit)
+	}
+	return b.Bytes(), nil
+}
+
+func (k *proc) vmstat(procAt) ([]byte, error) {
+	if k.s.Current == nil {
+		return nil, unix.ESRCH
+	}
+	return fmt.Appendf(nil, "nr_free_pages %d\nnr_dirty 0\nnr_writeback 0\nnr_mapped 0\npgpgin 0\npgpgout 0\npswpin 0\npswpout 0\n"+
+		"pgfault 0\npgmajfault 0\noom_kill 0\n", k.s.Current.ram().free/pageSize), nil
+}
+
+// sysvRows are the tables of ipcs(1).
+func (k *proc) sysvRows() []*procRow {
+	return []*procRow{
+		{name: "msg", mode: 0o444, text: k.sysvTable(&k.s.ipc.msg, "       key      msqid perms      cbytes       qnum lspid lrpid   uid   gid  cuid  cgid      stime      rtime      ctime\n",
+			func(o ipcObject) string {
+				q := o.(*msgQueue)
+				return fmt.Sprintf("%10d %10d  %4o  %10d %10d %5d %5d %5d %5d %5d %5d %10d %10d %10d\n", q.perm.Key, q.id, q.perm.Mode,
+					q.bytes, len(q.msgs), q.lspid, q.lrpid, q.perm.UID, q.perm.GID, q.perm.CUID, q.perm.CGID, q.stime, q.rtime, q.ctime)
+			})},
+		{name: "sem", mode: 0o444, text: k.sysvTable(&k.s.ipc.sem, "       key      semid perms      nsems   uid   gid  cuid  cgid      otime      ctime\n",
+			func(o ipcObject) string {
+				s := o.(*semSet)
+				return fmt.Sprintf("%10d %10d  %4o %10d %5d %5d %5d %5d %10d %10d\n", s.perm.Key, s.id, s.perm.Mode, len(s.sems),
+					s.perm.UID, s.perm.GID, s.perm.CUID, s.perm.CGID, s.otime, s.ctime)
+			})},
+		{name: "shm", mode: 0o444, text: k.sysvTable(&k.s.ipc.shm, "       key      shmid perms                  size  cpid  lpid nattch   uid   gid  cuid  cgid      atime      dtime      ctime                   rss                  swap\n",
+			func(o ipcObject) string {
+				s := o.(*shmSegment)
+				return fmt.Sprintf("%10d %10d  %4o %21d %5d %5d  %5d %5d %5d %5d %5d %10d %10d %10d %21d %21d\n", s.perm.Key, s.id, s.perm.Mode,
+					s.size, s.cpid, s.lpid, s.attached, s.perm.UID, s.perm.GID, s.perm.CUID, s.perm.CGID, s.atime, s.dtime, s.ctime, s.length(), 0)
+			})},
+	}
+}
+
+func (k *proc) sysvTable(t *ipcTable, head string, line func(ipcObject) string) func(procAt) ([]byte, error) {
+	return func(procAt) ([]byte, error) {
+		b := []byte(head)
+		for i := range int(t.highest()) + 1 {
+			if o := t.byIndex[i]; o != nil {
+				b = append(b, line(o)...)
+			}
+		}
+		return b, nil
+	}
+}

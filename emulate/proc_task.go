@@ -1,0 +1,380 @@
+//go:build linux
+
+package emulate
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"oubliette/emulate/vfs"
+	"oubliette/fdtable"
+	"oubliette/internal/arena"
+)
+
+// state is the letter of a task and its word. A thread that waits in a call of
+// ours is stopped for the host.
+func (t *Task) state(host byte) string {
+	switch {
+	case t.Process.Zombie():
+		return "Z (zombie)"
+	case t.Process.stopSig != 0:
+		return "T (stopped)"
+	case host == 'R' || t == t.Sys.Current:
+		return "R (running)"
+	case host == 'D':
+		return "D (disk sleep)"
+	}
+	return "S (sleeping)"
+}
+
+// procStat is fs/proc/array.c:do_task_stat. The host's line gives the memory.
+func procStat(a procAt) ([]byte, error) {
+	t, err := a.someTask()
+	if err != nil {
+		return nil, err
+	}
+	p, f := t.Process, make([]string, 53) // by the numbers of proc_pid_stat(5)
+	u := p.selfUsage
+	for i := range f {
+		f[i] = "0"
+	}
+	if !p.Zombie() {
+		text, err := t.Machine.ProcFile("stat")
+		if err != nil {
+			return nil, unix.ESRCH
+		}
+		copy(f[3:], strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:])))
+		if u, err = t.Machine.Usage(a.t != nil); err != nil {
+			return nil, unix.ESRCH
+		}
+	}
+	tid, exitSignal := p.PID, p.exitSig
+	if a.t != nil && a.t.TID != p.PID {
+		tid, exitSignal = a.t.TID, -1
+	}
+	set := func(i int, v int64) { f[i] = strconv.FormatInt(v, 10) }
+	f[2], f[3] = "("+t.Comm+")", t.state(f[3][0])[:1]
+	for i, v := range []int{1: tid, 4: p.PPID(), 5: p.PGID, 6: p.SID, 7: 0, 8: -1, 18: 20 + t.Attr.Nice,
+		19: t.Attr.Nice, 20: len(p.Threads), 38: exitSignal, 39: firstCPU(t.affinity()), 40: 0, 41: t.Attr.Policy} {
+		if i == 1 || i >= 4 && i <= 8 || i >= 18 && i <= 20 || i >= 38 {
+			set(i, int64(v))
+		}
+	}
+	set(10, u.MinorFaults)
+	set(12, u.MajorFaults)
+	set(14, ticks(u.User))
+	set(15, ticks(u.System))
+	c := p.childUsage
+	set(11, c.MinorFaults)
+	set(13, c.MajorFaults)
+	set(16, ticks(c.User))
+	set(17, ticks(c.System))
+	set(22, ticks(time.Duration(p.Started-a.s.Now())+a.s.uptime()))
+	f[25] = strconv.FormatUint(p.Rlimits[unix.RLIMIT_RSS].Cur, 10)
+	if a.mayLook(unix.EACCES) != nil {
+		f[26], f[27] = "1", "1"
+		for _, i := range []int{28, 29, 30, 45, 46, 47, 48, 49, 50, 51, 52} {
+			f[i] = "0"
+		}
+	}
+	if p.Zombie() {
+		f[20] = "1"
+		set(52, int64(p.status))
+	}
+	return []byte(strings.Join(f[1:], " ") + "\n"), nil
+}
+
+func procStatm(a procAt) ([]byte, error) {
+	if _, err := a.task(); err != nil && a.alive() == nil {
+		return []byte("0 0 0 0 0 0 0\n"), nil
+	}
+	return host("statm", asIs)(a)
+}
+
+// noMemory is what is left of the host's status for a zombie.
+const noMemory = "Name:\nUmask:\nState:\nTgid:\nNgid:\t0\nPid:\nPPid:\nTracerPid:\nUid:\nGid:\nFDSize:\nGroups:\n" +
+	"NStgid:\nNSpid:\nNSpgid:\nNSsid:\nKthread:\t0\nThreads:\nSigQ:\nSigPnd:\t0000000000000000\n" +
+	"ShdPnd:\t0000000000000000\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\nSigCgt:\t0000000000000000\n" +
+	"CapInh:\nCapPrm:\nCapEff:\nCapBnd:\nCapAmb:\nNoNewPrivs:\nSeccomp:\nSeccomp_filters:\nCpus_allowed:\n" +
+	"Cpus_allowed_list:\nvoluntary_ctxt_switches:\t0\nnonvoluntary_ctxt_switches:\t0\n"
+
+// procStatus is fs/proc/array.c:proc_pid_status: the host's, with every line
+// replaced that is about more than memory, signals and switches.
+func procStatus(a procAt) ([]byte, error) {
+	t, err := a.someTask()
+	if err != nil {
+		return nil, err
+	}
+	text := []byte(noMemory)
+	if !t.Process.Zombie() {
+		if text, err = t.Machine.ProcFile("status"); err != nil {
+			return nil, unix.ESRCH
+		}
+	}
+	var hostState byte
+	if _, after, ok := bytes.Cut(text, []byte("\nState:\t")); ok && len(after) > 0 {
+		hostState = after[0]
+	}
+	ours := a.statusLines(t, hostState)
+	var b bytes.Buffer
+	for line := range bytes.Lines(text) {
+		name, _, _ := bytes.Cut(line, []byte(":"))
+		if v, ok := ours[string(name)]; ok {
+			fmt.Fprintf(&b, "%s:\t%s\n", name, v)
+		} else {
+			b.Write(line)
+		}
+	}
+	return b.Bytes(), nil
+}
+
+func (a procAt) statusLines(t *Task, hostState byte) map[string]string {
+	p, k, c := t.Process, t.Cred, t.Cred.Capabilities()
+	tid := p.PID
+	if a.t != nil {
+		tid = a.t.TID
+	}
+	num, caps := strconv.Itoa, func(set uint64) string { return fmt.Sprintf("%016x", set) }
+	fds, umask, mask := 0, fmt.Sprintf("%04o", t.FS.Umask), t.affinity()
+	if !p.Zombie() {
+		fds = t.FDs.Size()
+	}
+	groups := ""
+	for _, g := range k.Groups {
+		groups += strconv.FormatUint(uint64(g), 10) + " "
+	}
+	return map[string]string{
+		"Name": escape(t.Comm, "\n\\"), "Umask": umask, "State": t.state(hostState),
+		"Tgid": num(p.PID), "Ngid": "0", "Pid": num(tid), "PPid": num(p.PPID()), "TracerPid": "0",
+		"Uid":    fmt.Sprintf("%d\t%d\t%d\t%d", k.RUID, k.EUID, k.SUID, k.FSUID),
+		"Gid":    fmt.Sprintf("%d\t%d\t%d\t%d", k.RGID, k.EGID, k.SGID, k.FSGID),
+		"FDSize": num(fds), "Groups": groups,
+		"NStgid": num(p.PID), "NSpid": num(tid), "NSpgid": num(p.PGID), "NSsid": num(p.SID),
+		"Threads":     num(max(len(p.Threads), 1)),
+		"THP_enabled": num(int(1 - oneIf(p.Attr.NoHugePages))), "CoreDumping": "0",
+		"SigQ":   fmt.Sprintf("0/%d", p.Rlimits[unix.RLIMIT_SIGPENDING].Cur),
+		"CapInh": caps(c.Inheritable), "CapPrm": caps(c.Permitted), "CapEff": caps(c.Effective),
+		"CapBnd": caps(c.Bounding), "CapAmb": caps(c.Ambient),
+		"NoNewPrivs": num(int(oneIf(t.Attr.NoNewPrivs))), "Seccomp": "0", "Seccomp_filters": "0",
+		"Speculation_Store_Bypass": "vulnerable", "SpeculationIndirectBranch": "always enabled",
+		"Cpus_allowed": cpuMask(mask), "Cpus_allowed_list": cpuList(mask),
+		"Mems_allowed": "1", "Mems_allowed_list": "0",
+	}
+}
+
+// cpuMask is %*pb: words of 32 bits, the highest first.
+func cpuMask(mask []uint64) string {
+	s := ""
+	for _, w := range mask {
+		s = fmt.Sprintf("%08x,%08x,", w>>32, uint32(w)) + s
+	}
+	s = strings.TrimLeft(strings.TrimSuffix(s, ","), "0,")
+	return s
+}
+
+// cpuList is %*pbl: ranges.
+func cpuList(mask []uint64) string {
+	has := func(i int) bool { return i/64 < len(mask) && mask[i/64]>>(i%64)&1 == 1 }
+	var ranges []string
+	for i := range len(mask) * 64 {
+		if !has(i) || i > 0 && has(i-1) {
+			continue
+		}
+		end := i
+		for has(end + 1) {
+			end++
+		}
+		r := strconv.Itoa(i)
+		if end > i {
+			r += "-" + strconv.Itoa(end)
+		}
+		ranges = append(ranges, r)
+	}
+	return strings.Join(ranges, ",")
+}
+
+// procMaps edits maps and smaps: a line that maps an arena gets the name, inode
+// and offset of the file that lies there (fs/proc/task_mmu.c:show_map_vma).
+func procMaps(a procAt, _ *Task, text []byte) []byte {
+	out := make([]byte, 0, len(text)+len(text)/4)
+	for line := range bytes.Lines(text) {
+		f := bytes.Fields(line) // range perms offset dev inode name
+		if len(f) < 6 || !bytes.HasPrefix(f[5], []byte("/")) || !bytes.Contains(f[0], []byte("-")) {
+			out = append(out, line...)
+			continue
+		}
+		off, _ := strconv.ParseInt(string(f[2]), 16, 64)
+		var dev, ino uint64
+		name := ""
+		if in, ok := arenaOf(string(f[5])); ok {
+			e, at, _ := a.s.Mapped(in, off)
+			off = at
+			if e != nil {
+				attr, _ := e.Attr()
+				dev, ino, name = attr.Dev, attr.Ino, escape(a.s.shown(e), "\n")
+			}
+		} else {
+			off = 0
+		}
+		start := len(out)
+		out = fmt.Appendf(out, "%s %s %08x %02x:%02x %d ", f[0], f[1], off, unix.Major(dev), unix.Minor(dev), ino)
+		if name != "" {
+			for len(out)-start < 72 {
+				out = append(out, ' ')
+			}
+			out = append(append(out, ' '), name...)
+		}
+		out = append(out, '\n')
+	}
+	return out
+}
+
+// arenaOf tells the arena by the host's name of its file.
+func arenaOf(name string) (fdtable.Arena, bool) {
+	switch name {
+	case "/memfd:" + arena.OwnName:
+		return fdtable.ArenaOwn, true
+	case "/memfd:" + arena.SharedName:
+		return fdtable.ArenaShared, true
+	}
+	return 0, false
+}
+
+// escape writes the characters of set as octal numbers (seq_escape).
+func escape(s, set string) string {
+	if !strings.ContainsAny(s, set) {
+		return s
+	}
+	var b strings.Builder
+	for i := range len(s) {
+		if strings.IndexByte(set, s[i]) >= 0 {
+			fmt.Fprintf(&b, "\\%03o", s[i])
+		} else {
+			b.WriteByte(s[i])
+		}
+	}
+	return b.String()
+}
+
+// procLimits is fs/proc/base.c:proc_pid_limits.
+func procLimits(t *Task) string {
+	names := []struct{ name, unit string }{
+		{"Max cpu time", "seconds"}, {"Max file size", "bytes"}, {"Max data size", "bytes"},
+		{"Max stack size", "bytes"}, {"Max core file size", "bytes"}, {"Max resident set", "bytes"},
+		{"Max processes", "processes"}, {"Max open files", "files"}, {"Max locked memory", "bytes"},
+		{"Max address space", "bytes"}, {"Max file locks", "locks"}, {"Max pending signals", "signals"},
+		{"Max msgqueue size", "bytes"}, {"Max nice priority", ""}, {"Max realtime priority", ""},
+		{"Max realtime timeout", "us"},
+	}
+	var b strings.Builder
+	value := func(v uint64) string {
+		if v == unix.RLIM_INFINITY {
+			return "unlimited"
+		}
+		return strconv.FormatUint(v, 10)
+	}
+	fmt.Fprintf(&b, "%-25s %-20s %-20s %-10s\n", "Limit", "Soft Limit", "Hard Limit", "Units")
+	for i, l := range names {
+		r := t.Process.Rlimits[i]
+		fmt.Fprintf(&b, "%-25s %-20s %-20s", l.name, value(r.Cur), value(r.Max))
+		if l.unit != "" {
+			fmt.Fprintf(&b, " %-10s", l.unit)
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+// memFile is /proc/PID/mem of the process that opened it. Unlike Linux's it obeys
+// page protection.
+type memFile struct{ procAt }
+
+// openMem opens only the caller's own memory. EACCES.
+func openMem(a procAt) (fdtable.File, error) {
+	if !a.own() {
+		return nil, unix.EACCES
+	}
+	return memFile{a}, nil
+}
+
+func (f memFile) Close() error { return nil }
+
+// ReadAt is mem_read. EIO where nothing is mapped.
+func (f memFile) ReadAt(p []byte, off int64) (int, error) {
+	t, err := f.task()
+	if err != nil {
+		return 0, nil
+	}
+	n, err := t.Machine.ReadMemory(p, uint64(off))
+	return n, memErr(err)
+}
+
+// WriteAt is mem_write.
+func (f memFile) WriteAt(p []byte, off int64) (int, error) {
+	t, err := f.task()
+	if err != nil {
+		return 0, nil
+	}
+	n, err := t.Machine.WriteMemory(p, uint64(off))
+	return n, memErr(err)
+}
+
+func memErr(err error) error {
+	if err == unix.EFAULT {
+		return unix.EIO
+	}
+	return err
+}
+
+// Seek is mem_lseek.
+func (f memFile) Seek(d *fdtable.Description, off int64, whence int) (int64, error) {
+	return seekNoEnd(d, off, whence)
+}
+
+// mounts is what is mounted below the reader's root, a line each.
+func (k *proc) mounts(a procAt, line func(m, up vfs.Mountpoint, path string) string) ([]byte, error) {
+	t, err := a.task()
+	if err != nil {
+		return nil, err
+	}
+	var b strings.Builder
+	list := k.s.FS.Mounts()
+	for i, m := range list {
+		path, ok := m.Root.PathFrom(t.FS.Root)
+		if !ok {
+			continue
+		}
+		up := m
+		for _, o := range list[:i] {
+			if o.Path == "/" || m.Path == o.Path || strings.HasPrefix(m.Path, o.Path+"/") {
+				if up == m || len(o.Path) >= len(up.Path) {
+					up = o
+				}
+			}
+		}
+		b.WriteString(line(m, up, escape(path, " \t\n\\")))
+	}
+	return []byte(b.String()), nil
+}
+
+const mangled = " \t\n\\#"
+
+func mountLine(m, _ vfs.Mountpoint, path string) string {
+	return fmt.Sprintf("%s %s %s %s 0 0\n", escape(m.Source, mangled), path, escape(m.Type, mangled), m.Options)
+}
+
+func mountInfoLine(m, up vfs.Mountpoint, path string) string {
+	id, _ := m.Root.Mount()
+	parent, _ := up.Root.Mount()
+	if up == m {
+		parent = 0
+	}
+	super, _, _ := strings.Cut(m.Options, ",")
+	return fmt.Sprintf("%d %d %d:%d / %s %s - %s %s %s\n", id, parent, unix.Major(m.Dev), unix.Minor(m.Dev), path,
+		m.Options, escape(m.Type, mangled), escape(m.Source, mangled), super)
+}
