@@ -8,6 +8,14 @@ import "golang.org/x/sys/unix"
 // memory and threads. Policies usually allow it without a stop.
 func native(c *Call) (uint64, error) { return c.Kernel() }
 
+// notSocket is what the socket calls say of any other descriptor.
+func notSocket(c *Call) (uint64, error) {
+	if d, err := c.File(0); err != nil || d.Flags&unix.O_PATH != 0 {
+		return 0, unix.EBADF
+	}
+	return 0, unix.ENOTSOCK
+}
+
 const (
 	nativeNote = "the kernel's own; usually allowed without a stop"
 	oneNode    = "a jail has one memory node, like a kernel without NUMA"
@@ -170,25 +178,25 @@ var systemCalls = []Row{
 	{"pidfd_send_signal", "fd sig addr flags", nil, noPIDFD},
 	{"process_mrelease", "fd flags", nil, noPIDFD},
 
-	// Sockets come with package vnet.
-	{"accept", "fd sockaddr addr", nil, vnet},
-	{"accept4", "fd sockaddr addr flags", nil, vnet},
-	{"bind", "fd sockaddr int", nil, vnet},
-	{"connect", "fd sockaddr int", nil, vnet},
-	{"getpeername", "fd sockaddr addr", nil, vnet},
-	{"getsockname", "fd sockaddr addr", nil, vnet},
-	{"getsockopt", "fd int int addr addr", nil, vnet},
-	{"listen", "fd int", nil, vnet},
-	{"recvfrom", "fd out:buf size flags sockaddr addr", nil, vnet},
-	{"recvmmsg", "fd addr uint flags addr", nil, vnet},
-	{"recvmsg", "fd addr flags", nil, vnet},
-	{"sendmmsg", "fd addr uint flags", nil, vnet},
-	{"sendmsg", "fd addr flags", nil, vnet},
-	{"sendto", "fd buf size flags sockaddr int", nil, vnet},
-	{"setsockopt", "fd int int addr int", nil, vnet},
-	{"shutdown", "fd int", nil, vnet},
-	{"socket", "int int int", nil, vnet},
-	{"socketpair", "int int int out:addr", nil, vnet},
+	// Sockets come with package vnet; until then no address family is known.
+	{"accept", "fd sockaddr addr", notSocket, vnet},
+	{"accept4", "fd sockaddr addr flags", notSocket, vnet},
+	{"bind", "fd sockaddr int", notSocket, vnet},
+	{"connect", "fd sockaddr int", notSocket, vnet},
+	{"getpeername", "fd sockaddr addr", notSocket, vnet},
+	{"getsockname", "fd sockaddr addr", notSocket, vnet},
+	{"getsockopt", "fd int int addr addr", notSocket, vnet},
+	{"listen", "fd int", notSocket, vnet},
+	{"recvfrom", "fd out:buf size flags sockaddr addr", notSocket, vnet},
+	{"recvmmsg", "fd addr uint flags addr", notSocket, vnet},
+	{"recvmsg", "fd addr flags", notSocket, vnet},
+	{"sendmmsg", "fd addr uint flags", notSocket, vnet},
+	{"sendmsg", "fd addr flags", notSocket, vnet},
+	{"sendto", "fd buf size flags sockaddr int", notSocket, vnet},
+	{"setsockopt", "fd int int addr int", notSocket, vnet},
+	{"shutdown", "fd int", notSocket, vnet},
+	{"socket", "int int int", refuse(unix.EAFNOSUPPORT), vnet},
+	{"socketpair", "int int int out:addr", refuse(unix.EAFNOSUPPORT), vnet},
 
 	// Entries of the table that no Linux of today answers.
 	{"_sysctl", "addr", nil, gone},

@@ -377,3 +377,21 @@ func TestHostile(t *testing.T) {
 		}
 	}
 }
+
+// TestNoSockets: the socket calls know that other files are none.
+func TestNoSockets(t *testing.T) {
+	emutest.Twin(t, func(k *emutest.Script) {
+		fd := k.Open("openat", unix.AT_FDCWD, "/", unix.O_RDONLY, 0)
+		path := k.Open("openat", unix.AT_FDCWD, "/", unix.O_PATH, 0)
+		for _, fd := range []any{fd, path, -1} {
+			k.Call("listen", fd, 1)
+			k.Call("getpeername", fd, make([]byte, 16), []byte{16, 0, 0, 0})
+			k.Call("getsockname", fd, make([]byte, 16), []byte{16, 0, 0, 0})
+			k.Call("shutdown", fd, 0)
+			k.Call("accept", fd, 0, 0)
+			k.Call("recvfrom", fd, make([]byte, 4), 4, 0, 0, 0)
+			k.Call("sendto", fd, make([]byte, 4), 4, 0, 0, 0)
+		}
+		k.Call("socket", 99, 1, 0)
+	})
+}
