@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -25,6 +26,7 @@ import (
 	"oubliette/fdtable"
 	"oubliette/internal/arena"
 	"oubliette/internal/filter"
+	"oubliette/internal/ptrace"
 	"oubliette/internal/sysno"
 	"oubliette/policy"
 )
@@ -180,13 +182,9 @@ func (w *warden) hostState() error {
 	if w.hostFiles.Cur <= uint64(arenaFDs[2]) {
 		return &Error{Op: "prlimit", Err: fmt.Errorf("RLIMIT_NOFILE is %d, it must be at least %d (ulimit -n)", w.hostFiles.Max, arenaFDs[2]+1)}
 	}
-	text, err := os.ReadFile("/proc/thread-self/status")
-	if err != nil {
-		return &Error{Op: "proc", Err: fmt.Errorf("%w (mount /proc)", err)}
-	}
-	for line := range strings.Lines(string(text)) {
-		if v, ok := strings.CutPrefix(line, "SigIgn:"); ok {
-			_, _ = fmt.Sscanf(v, "%x", &w.hostIgnored)
+	for sig := 1; sig <= 64; sig++ {
+		if ptrace.Ignored(sig) {
+			w.hostIgnored |= 1 << (sig - 1)
 		}
 	}
 	return nil
@@ -194,36 +192,51 @@ func (w *warden) hostState() error {
 
 // handlers fills the table of calls: the one table, then the caller's.
 func (w *warden) handlers(j *Jail) error {
-	w.sys.Handlers = make(map[int]emulate.Handler)
-	for _, row := range emulate.Calls() {
-		if nr, ok := sysno.Number(row.Name); ok && row.Do != nil {
-			w.sys.Handlers[nr] = row.Do
-			w.rows[nr].args = row.Args
-		}
+	base := baseTable()
+	w.rows, w.sys.Handlers = base.rows, base.handlers
+	if len(j.Handlers) > 0 {
+		w.sys.Handlers = maps.Clone(base.handlers)
 	}
 	for name, do := range j.Handlers {
 		nr, ok := sysno.Number(name)
 		if !ok || nr >= maxCalls {
 			return &Error{Op: "Jail.Handlers", Err: fmt.Errorf("no system call is named %q", name)}
 		}
-		w.sys.Handlers[nr] = do
-	}
-	conditional := make(map[string]bool)
-	for _, r := range w.policy.Calls {
-		for _, name := range r.Calls {
-			conditional[name] = conditional[name] || len(r.When) > 0
-		}
+		w.sys.Handlers[nr], w.rows[nr].do = do, do
 	}
 	for nr := range w.rows {
-		row := &w.rows[nr]
-		row.name = sysno.Name(nr)
-		row.do = w.sys.Handlers[nr]
-		row.decision = w.table.Lookup(nr, [6]uint64{})
-		row.conditional = conditional[row.name]
-		row.moves = slices.Contains(movers, row.name)
+		w.rows[nr].decision = w.table.Lookup(nr, [6]uint64{})
+	}
+	for _, r := range w.policy.Calls {
+		for _, name := range r.Calls {
+			if nr, ok := sysno.Number(name); ok && len(r.When) > 0 {
+				w.rows[nr].conditional = true
+			}
+		}
 	}
 	return nil
 }
+
+// callTable is what all jails have in common.
+type callTable struct {
+	rows     [maxCalls]callRow
+	handlers map[int]emulate.Handler
+}
+
+// baseTable is the one table of calls by number. It is made once and not changed.
+var baseTable = sync.OnceValue(func() *callTable {
+	t := &callTable{handlers: make(map[int]emulate.Handler)}
+	for nr := range t.rows {
+		t.rows[nr].name = sysno.Name(nr)
+		t.rows[nr].moves = slices.Contains(movers, t.rows[nr].name)
+	}
+	for _, row := range emulate.Calls() {
+		if nr, ok := sysno.Number(row.Name); ok && row.Do != nil {
+			t.handlers[nr], t.rows[nr].do, t.rows[nr].args = row.Do, row.Do, row.Args
+		}
+	}
+	return t
+})
 
 // movers are the calls whose result is a number of bytes.
 var movers = []string{"read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "preadv2", "pwritev2",

@@ -235,3 +235,11 @@ func Getcpu() (node, cpu int, err error) {
 	}
 	return int(n), int(c), nil
 }
+
+// Ignored reports whether the calling process ignores a signal, which a child
+// inherits over execve.
+func Ignored(sig int) bool {
+	var act [4]uint64 // struct kernel_sigaction
+	_, _, e := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), 0, uintptr(unsafe.Pointer(&act)), 8, 0, 0)
+	return e == 0 && act[0] == 1 // SIG_IGN
+}
