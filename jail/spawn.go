@@ -128,13 +128,7 @@ func compileFilter(pol policy.Policy) ([]byte, error) {
 			return nil, &Error{Op: "filter", Err: err}
 		}
 	}
-	var b []byte
-	for _, ins := range prog {
-		b = binary.LittleEndian.AppendUint16(b, ins.Op)
-		b = append(b, ins.Jt, ins.Jf)
-		b = binary.LittleEndian.AppendUint32(b, ins.K)
-	}
-	return b, nil
+	return filter.Encode(prog), nil
 }
 
 // checkFilter runs every filter in bpf.VM against the policy: in strict mode, as

@@ -92,11 +92,6 @@ func Skip(tid int, result uint64) error {
 	return request(unix.PTRACE_POKEUSR, tid, offRAX, uintptr(result))
 }
 
-// SetResult changes the result of the call tid is leaving.
-func SetResult(tid int, result uint64) error {
-	return request(unix.PTRACE_POKEUSR, tid, offRAX, uintptr(result))
-}
-
 // syscallSize is the length of the syscall instruction.
 const syscallSize = 2
 
@@ -159,13 +154,7 @@ func SetSigInfo(tid int, si *SigInfo) error {
 	return request(unix.PTRACE_SETSIGINFO, tid, 0, uintptr(unsafe.Pointer(si)))
 }
 
-// SigMask reads tid's blocked mask: bit n-1 for signal n.
-func SigMask(tid int) (mask uint64, err error) {
-	err = request(getSigMask, tid, 8, uintptr(unsafe.Pointer(&mask)))
-	return mask, err
-}
-
-// SetSigMask replaces it.
+// SetSigMask replaces the blocked mask: bit n-1 for signal n.
 func SetSigMask(tid int, mask uint64) error {
 	return request(setSigMask, tid, 8, uintptr(unsafe.Pointer(&mask)))
 }
