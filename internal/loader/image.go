@@ -63,6 +63,10 @@ const (
 	randomBits = 28 // pages
 )
 
+// minAddr is the usual vm.mmap_min_addr. It is kept here too because the stub may
+// have root's leave to map below it.
+const minAddr = 1 << 16
+
 // loadELF is fs/binfmt_elf.c:load_elf_binary up to where it maps.
 func loadELF(open Open, f File, head []byte, random io.Reader) (*Image, error) {
 	prog, err := parse(f, head, unix.ENOEXEC)
@@ -173,7 +177,7 @@ func (im *Image) add(o *object, bias uint64, relative bool) error {
 		if op.Relative {
 			continue // inside the reserved span, by check
 		}
-		if op.Addr >= taskSize || taskSize-op.Addr < op.Len || op.Addr < stub.Base+stub.Size && op.Addr+op.Len > stub.Base {
+		if op.Addr < minAddr || op.Addr >= taskSize || taskSize-op.Addr < op.Len || op.Addr < stub.Base+stub.Size && op.Addr+op.Len > stub.Base {
 			return unix.ENOMEM
 		}
 	}

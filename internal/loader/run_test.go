@@ -57,18 +57,21 @@ func (w *world) bytes(data []byte) *file {
 	return &file{Reader: bytes.NewReader(data), data: data, w: w, slot: -1}
 }
 
+// Open is open_exec for the host's files.
 func (w *world) Open(path string) (loader.File, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return nil, err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, unix.EACCES
+	}
+	if err := unix.Access(path, unix.X_OK); err != nil {
+		return nil, err
+	}
 	data, err := os.ReadFile(path)
 	if err != nil {
-		var e unix.Errno
-		errors.As(err, &e)
-		if e == unix.EISDIR {
-			e = unix.EACCES
-		}
-		return nil, e
-	}
-	if unix.Access(path, unix.X_OK) != nil {
-		return nil, unix.EACCES
+		return nil, err
 	}
 	return w.bytes(data), nil
 }
@@ -166,15 +169,19 @@ func start(t testing.TB, args, env []string, arena *os.File) *process {
 func (p *process) load(im *loader.Image, args, env []string) (errno unix.Errno) {
 	p.t.Helper()
 	var b stub.Batch
+	var r unix.PtraceRegs
+	p.check(unix.PtraceGetRegs(p.pid, &r))
 	im.Batch(&b, [3]int{-1, 3, -1})
+	if im.ExecStack {
+		const growsDown = 0x01000000
+		b.Call(unix.SYS_MPROTECT, r.Rsp&^4095, 4096, unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC|growsDown)
+	}
 	b.Call(unix.SYS_CLOSE_RANGE, 3, 1<<32-1, 0)
 	last := b.Call(unix.SYS_KILL, 1<<64-1<<31, 0) // ESRCH: to stop
 	if !b.Fits() {
 		p.t.Fatal("batch too large")
 	}
 	p.write(stub.Write{Addr: stub.DataAddr, Data: b.Bytes()})
-	var r unix.PtraceRegs
-	p.check(unix.PtraceGetRegs(p.pid, &r))
 	r.Rip, r.Orig_rax = stub.RunAddr, 1<<64-1
 	p.check(unix.PtraceSetRegs(p.pid, &r))
 	p.check(unix.PtraceCont(p.pid, 0))
@@ -307,4 +314,46 @@ func skip(t *testing.T, why string) {
 		t.Fatal("skipped:", why)
 	}
 	t.Skip(why)
+}
+
+// execError is what the kernel's execve of path fails with; nothing is run.
+func execError(t *testing.T, path string, args, env []string) unix.Errno {
+	t.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	pid, err := syscall.ForkExec(path, args, &syscall.ProcAttr{Env: env, Sys: &syscall.SysProcAttr{Ptrace: true}})
+	var e unix.Errno
+	if errors.As(err, &e) {
+		return e
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = unix.Kill(pid, unix.SIGKILL)
+	for {
+		var ws unix.WaitStatus
+		if _, err := unix.Wait4(pid, &ws, unix.WALL, nil); err != nil || !ws.Stopped() {
+			return 0
+		}
+	}
+}
+
+// broken is a file that cannot be read or mapped.
+type broken struct {
+	*file
+	read, mapping error
+}
+
+func (b *broken) ReadAt(p []byte, off int64) (int, error) {
+	if b.read != nil {
+		return 0, b.read
+	}
+	return b.file.ReadAt(p, off)
+}
+
+func (b *broken) Map(off, n int64, write bool) (fdtable.Mapping, error) {
+	if b.mapping != nil {
+		return fdtable.Mapping{}, b.mapping
+	}
+	return b.file.Map(off, n, write)
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -51,9 +52,11 @@ func sealed() (*os.File, error) {
 	return f, nil
 }
 
-// unlinked makes the file in dir. It must not stay open for writing: execve
-// would be ETXTBSY.
+// unlinked makes the file in dir. It must not stay open for writing, not even in
+// a child that another goroutine forks meanwhile: execve would be ETXTBSY.
 func unlinked(dir string) (*os.File, error) {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o500)
 	var w *os.File
 	if err == nil {

@@ -51,6 +51,12 @@ func start(t *testing.T) int {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return startFile(t, f)
+}
+
+// startFile does it with a given file. Takes over f.
+func startFile(t *testing.T, f *os.File) int {
+	t.Helper()
 	defer f.Close()
 	runtime.LockOSThread()
 	pid, err := syscall.ForkExec(stub.Path(3, 64), []string{"guest"}, &syscall.ProcAttr{Files: []uintptr{0, 1, 2, f.Fd()}})
@@ -197,6 +203,34 @@ func TestMemfdIsSealed(t *testing.T) {
 	}
 	if err := f.Truncate(0); err == nil {
 		t.Error("truncated")
+	}
+}
+
+// Where memfds may not be executed, an unlinked file does as well, and no name
+// of it stays.
+func TestUnlinked(t *testing.T) {
+	dir := t.TempDir()
+	f, err := stub.Unlinked(dir)
+	if err == unix.EACCES {
+		t.Skip("the temporary directory is mounted noexec")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if names, err := os.ReadDir(dir); len(names) > 0 || err != nil {
+		t.Errorf("left %v, %v", names, err)
+	}
+	if _, err := f.WriteAt([]byte{1}, 0); err == nil {
+		t.Error("written")
+	}
+	pid := startFile(t, f)
+	var b stub.Batch
+	b.Call(-1)
+	if r, _ := runBatch(t, pid, &b); unix.Errno(-r.Rax) != unix.ENOSYS {
+		t.Errorf("result %d", int64(r.Rax))
+	}
+	if _, err := stub.Unlinked("/no/such/directory"); err == nil {
+		t.Error("made a file nowhere")
 	}
 }
 

@@ -1,0 +1,4 @@
+package stub
+
+// Unlinked is what Memfd falls back to.
+var Unlinked = unlinked
