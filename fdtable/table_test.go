@@ -58,7 +58,9 @@ func (c *counted) Close() error {
 func TestTable(t *testing.T) {
 	table := fdtable.NewTable()
 	var events []string
-	table.Closed = func(t *fdtable.Table, d *fdtable.Description) { events = append(events, fmt.Sprint("closed ", d.Flags)) }
+	table.Closed = func(t *fdtable.Table, d *fdtable.Description) {
+		events = append(events, fmt.Sprint("closed ", d.Flags))
+	}
 	install := func(flags, low, limit int) (int, error) {
 		d := fdtable.NewDescription(new(counted), nil, flags)
 		d.OnRelease(func() { events = append(events, fmt.Sprint("released ", flags)) })

@@ -34,3 +34,12 @@ func (p *Process) Kill() error { return errors.ErrUnsupported }
 
 // Signal gives errors.ErrUnsupported.
 func (p *Process) Signal(os.Signal) error { return errors.ErrUnsupported }
+
+// Warm keeps nothing here.
+type Warm struct{}
+
+// KeepWarm gives a Warm that keeps nothing.
+func KeepWarm() (*Warm, error) { return &Warm{}, nil }
+
+// Close does nothing.
+func (*Warm) Close() error { return nil }

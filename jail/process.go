@@ -25,7 +25,6 @@ type Process struct {
 	trace func(TraceEvent)
 
 	ended  chan struct{} // the warden has finished
-	copies sync.WaitGroup
 	copied chan error // one per copying goroutine
 
 	ctxDone chan error // what the context's watcher has to say

@@ -1,4 +1,4 @@
-//go:build linux
+//go:build unix
 
 // Command convert is a web service that turns an uploaded image into a PNG with
 // ImageMagick, which has had a hundred holes and will have more. Each upload is

@@ -1,4 +1,4 @@
-//go:build linux
+//go:build linux && amd64
 
 // Command handler shows a call handler of one's own that returns data: in this
 // jail, opening /answers/NAME gives a file that Go code writes at that moment.

@@ -1,4 +1,4 @@
-//go:build linux
+//go:build linux && amd64
 
 // Command run runs a program in a jail.
 //
@@ -49,13 +49,13 @@ func (l *list) Set(s string) error { *l = append(*l, s); return nil }
 // options are the flags.
 type options struct {
 	policy, dir, hostname, net, start, trace, stats, learn string
-	overlay, changes                                      bool
-	ro, rw, env, allow, publish                           list
-	uid                                                   int
-	mem                                                   int64
-	procs                                                 int
-	cpu, timeout                                          time.Duration
-	seed                                                  string
+	overlay, changes                                       bool
+	ro, rw, env, allow, publish                            list
+	uid                                                    int
+	mem                                                    int64
+	procs                                                  int
+	cpu, timeout                                           time.Duration
+	seed                                                   string
 }
 
 func parse(args []string) (o options, command []string, err error) {

@@ -77,7 +77,7 @@ func script(file string) (string, error) {
 	line, _, _ = bytes.Cut(line, []byte("\n"))
 	words := strings.FieldsFunc(string(line), func(r rune) bool { return r == ' ' || r == '\t' || r == 0 })
 	if len(words) == 0 {
-		return "", fmt.Errorf("%s: %w: nothing after #!", file, syscall.ENOEXEC)
+		return "", fmt.Errorf("%s: %w: its first line names no interpreter", file, syscall.ENOEXEC)
 	}
 	return words[0], nil
 }

@@ -116,7 +116,7 @@ func scriptLine(buf [headSize]byte) (interp string, arg []string, ok bool) {
 		line = line[:i]
 	} else {
 		rest := bytes.TrimLeft(line, " \t")
-		if bytes.IndexAny(rest, " \t\x00") < 0 {
+		if !bytes.ContainsAny(rest, " \t\x00") {
 			return "", nil, false
 		}
 		line = line[:len(line)-1]
