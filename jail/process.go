@@ -25,7 +25,7 @@ type Process struct {
 	trace func(TraceEvent)
 
 	ended  chan struct{} // the warden has finished
-	copied chan error // one per copying goroutine
+	copied chan error    // one per copying goroutine
 
 	ctxDone chan error // what the context's watcher has to say
 

@@ -274,7 +274,7 @@ func TestNative(t *testing.T) {
 	if len(native) > 25 {
 		t.Errorf("%d calls run natively; about twenty are promised", len(native))
 	}
-	for _, name := range strings.Fields(`clone clone3 fork vfork execve execveat exit_group restart_syscall rt_sigtimedwait
+	for _, name := range strings.Fields(`clone clone3 fork vfork execve execveat restart_syscall rt_sigtimedwait
 		remap_file_pages mincore prctl ptrace seccomp kill tgkill get_robust_list set_tid_address io_uring_setup userfaultfd
 		process_vm_readv process_madvise kcmp pidfd_open perf_event_open bpf shmat open read write close dup ioctl gettid`) {
 		if native[name] {
