@@ -14,6 +14,9 @@ import (
 // may come and go meanwhile. ENXIO, EINVAL (an access mode of 3), ENFILE, and
 // what Wait gives.
 func (c *Call) openFIFO(node vfs.Node, flags int) (fdtable.File, error) {
+	if o, ok := node.(vfs.Opener); ok { // a pipe of the caller's
+		return o.Open(flags)
+	}
 	p, err := c.Sys.pipeFor(node, true)
 	if err != nil {
 		return nil, err

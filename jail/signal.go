@@ -214,6 +214,10 @@ func (t *thread) TakeSignal(set uint64) (emulate.Signal, error) {
 
 // deliver handles a signal-delivery stop.
 func (t *thread) deliver(sig unix.Signal) {
+	if sig == unix.SIGSEGV && !t.w.hostClock() && t.rdtsc() {
+		_ = ptrace.Cont(t.tid, 0)
+		return
+	}
 	if t.rewound != 0 {
 		_ = ptrace.Unwind(t.tid, &t.info, -uint64(t.rewound))
 		t.rewound = 0

@@ -85,9 +85,10 @@ func newWarden(j *Jail, pol policy.Policy) (_ *warden, err error) {
 	if w.filter, err = compileFilter(pol); err != nil {
 		return nil, err
 	}
-	if err := w.chooseClock(j, pol); err != nil {
+	if err := w.chooseClock(j, pol.Time); err != nil {
 		return nil, err
 	}
+	w.chooseRandom(j, pol)
 	if w.parts, err = acquireParts(); err != nil {
 		return nil, err
 	}
@@ -108,7 +109,7 @@ func newWarden(j *Jail, pol policy.Policy) (_ *warden, err error) {
 	}
 	id := pol.Identity
 	w.sys = &emulate.System{Host: w, Hostname: id.Hostname, CPUs: id.CPUs, ArenaFDs: arenaFDs,
-		HideVDSO: w.clock != nil, Limits: emulate.Limits{Tasks: pol.Limits.Tasks, Disk: pol.Limits.Disk}}
+		HideVDSO: !w.hostClock(), Limits: emulate.Limits{Tasks: pol.Limits.Tasks, Disk: pol.Limits.Disk}}
 	if w.sys.Hostname == "" {
 		w.sys.Hostname = "oubliette"
 	}
@@ -135,16 +136,8 @@ func compileFilter(pol policy.Policy) ([]byte, error) {
 // the tests have it. It costs milliseconds.
 var checkFilter = os.Getenv("OUBLIETTE_STRICT") == "1"
 
-// chooseClock sets the clock and the random source.
-func (w *warden) chooseClock(j *Jail, pol policy.Policy) error {
-	w.clock = j.Clock
-	if !pol.Time.Start.IsZero() {
-		if j.Clock != nil {
-			return &Error{Op: "policy", Err: errors.New("both Jail.Clock and Policy.Time are set; leave one out")}
-		}
-		start, began := pol.Time.Start, time.Now()
-		w.clock = func() time.Time { return start.Add(time.Since(began)) }
-	}
+// chooseRandom sets the source of all randomness the guest sees.
+func (w *warden) chooseRandom(j *Jail, pol policy.Policy) {
 	switch {
 	case j.Random != nil:
 		w.random, w.seeded = j.Random, true
@@ -155,7 +148,6 @@ func (w *warden) chooseClock(j *Jail, pol policy.Policy) error {
 	default:
 		w.random = hostRandom{}
 	}
-	return nil
 }
 
 // hostRandom is getrandom(2).
@@ -253,12 +245,12 @@ func (w *warden) discard() {
 
 // begin builds the guest's world and starts task 1, on the warden's thread.
 func (w *warden) begin(j *Jail, cmd *exec.Cmd) error {
-	w.streams = streams{post: w.box.post, quit: -1}
+	id := w.policy.Identity
+	w.streams = streams{post: w.box.post, owner: vfs.Owner{UID: id.UID, GID: id.GID}, quit: -1}
 	if err := w.mount(j, cmd); err != nil {
 		return err
 	}
 	fds := fdtable.NewTable()
-	id := w.policy.Identity
 	cred := emulate.Cred{RUID: id.UID, EUID: id.UID, SUID: id.UID, FSUID: id.UID,
 		RGID: id.GID, EGID: id.GID, SGID: id.GID, FSGID: id.GID, Groups: id.Groups}
 	task := w.sys.NewInit(w.sys.FS.Root(), cred, fds)
@@ -322,6 +314,9 @@ func (w *warden) setLimits(t *emulate.Task) {
 	cut(unix.RLIMIT_AS, uint64(lim.Memory))
 	cut(unix.RLIMIT_NOFILE, uint64(lim.Files))
 	cut(unix.RLIMIT_CPU, uint64((lim.CPU+time.Second-1)/time.Second))
+	if lim.CPU > 0 { // SIGXCPU first, SIGKILL a second later
+		l[unix.RLIMIT_CPU].Max++
+	}
 }
 
 // prepare finds the working directory and the program's path in the guest.
@@ -382,7 +377,7 @@ func (w *warden) openStreams(t *emulate.Task) error {
 			if err != nil {
 				return &Error{Op: "cmd", Err: fmt.Errorf("descriptor %d: %w", fd, err)}
 			}
-			d = fdtable.NewDescription(h, vfs.NewAnonymous(h, h.label()), h.accessMode())
+			d = fdtable.NewDescription(h, vfs.NewAnonymous(h, h.label(fd)), h.accessMode())
 		}
 		if err := t.FDs.Replace(fd, fd+1, d, false); err != nil {
 			return err
@@ -400,34 +395,6 @@ func (w *warden) Random(p []byte) {
 
 // Post runs fn on the warden's thread.
 func (w *warden) Post(fn func()) { w.box.post(fn) }
-
-// AfterFunc runs fn on the warden's thread after d.
-func (w *warden) AfterFunc(d time.Duration, fn func()) (stop func()) {
-	stopped := false
-	t := time.AfterFunc(d, func() {
-		w.box.post(func() {
-			if !stopped {
-				fn()
-			}
-		})
-	})
-	return func() {
-		stopped = true
-		t.Stop()
-	}
-}
-
-// Gettime is clock_gettime(2) on the guest's clock.
-func (w *warden) Gettime(clock int32) (int64, error) {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(clock, &ts); err != nil {
-		return 0, err
-	}
-	if w.clock != nil && (clock == unix.CLOCK_REALTIME || clock == unix.CLOCK_REALTIME_COARSE || clock == unix.CLOCK_TAI) {
-		return w.clock().UnixNano(), nil
-	}
-	return ts.Nano(), nil
-}
 
 // Warn is see emulate.Host.
 func (w *warden) Warn(msg, call string, err error) { w.warn(msg, call, err) }

@@ -30,6 +30,7 @@ type hostFile struct {
 // streams are the host files of one jail and what wakes their goroutines.
 type streams struct {
 	post   func(func())
+	owner  vfs.Owner
 	wg     sync.WaitGroup
 	quit   int // eventfd, -1 none yet
 	closed bool
@@ -156,15 +157,42 @@ func (h *hostFile) Size() (int64, error) {
 	return a.Size, err
 }
 
-// Attr is fstat(2).
+// Attr is fstat(2), with the guest as the owner: what it was given it may open
+// again through /proc/self/fd.
 func (h *hostFile) Attr() (vfs.Attr, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(h.fd, &st); err != nil {
 		return vfs.Attr{}, err
 	}
-	return vfs.Attr{Dev: st.Dev, Rdev: st.Rdev, Ino: st.Ino, Mode: st.Mode, Nlink: uint32(st.Nlink), UID: st.Uid,
-		GID: st.Gid, Size: st.Size, Blocks: st.Blocks, BlockSize: int64(st.Blksize),
+	o := h.streams.owner
+	return vfs.Attr{Dev: st.Dev, Rdev: st.Rdev, Ino: st.Ino, Mode: st.Mode | 0o600, Nlink: uint32(st.Nlink), UID: o.UID,
+		GID: o.GID, Size: st.Size, Blocks: st.Blocks, BlockSize: int64(st.Blksize),
 		Atime: st.Atim, Mtime: st.Mtim, Ctime: st.Ctim}, nil
+}
+
+// Open opens the stream once more, as open(2) of /dev/stdin does: a regular file
+// anew, with an offset of its own, but never for more than the caller opened it
+// for. EACCES, ENXIO for a socket.
+func (h *hostFile) Open(flags int) (fdtable.File, error) {
+	access := h.accessMode() & unix.O_ACCMODE
+	if want := flags & unix.O_ACCMODE; access != unix.O_RDWR && want != access {
+		return nil, unix.EACCES
+	}
+	n := &hostFile{mode: h.mode, streams: h.streams}
+	var err error
+	switch h.mode {
+	case unix.S_IFSOCK:
+		return nil, unix.ENXIO
+	case unix.S_IFREG:
+		n.fd, err = unix.Open("/proc/self/fd/"+strconv.Itoa(h.fd),
+			flags&(unix.O_ACCMODE|unix.O_APPEND)|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
+	default:
+		n.fd, err = unix.FcntlInt(uintptr(h.fd), unix.F_DUPFD_CLOEXEC, 3)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return n, nil
 }
 
 // poll asks for readiness without waiting.
@@ -275,17 +303,18 @@ func ioctlBytes(fd int, request uint32, p []byte) error {
 	return nil
 }
 
-// label is what /proc/self/fd shows: nothing of the host's names.
-func (h *hostFile) label() string {
+// label is what /proc/self/fd shows for stream fd: nothing of the host's names.
+func (h *hostFile) label(fd int) string {
+	n := strconv.Itoa(fd)
 	switch h.mode {
 	case unix.S_IFIFO:
-		return "pipe:[" + strconv.Itoa(h.fd) + "]"
+		return "pipe:[" + n + "]"
 	case unix.S_IFSOCK:
-		return "socket:[" + strconv.Itoa(h.fd) + "]"
+		return "socket:[" + n + "]"
 	case unix.S_IFCHR:
 		return "/dev/console"
 	}
-	return "/dev/stdio/" + strconv.Itoa(h.fd)
+	return "/dev/fd/" + n
 }
 
 // accessMode is how the caller opened the file.
@@ -303,6 +332,10 @@ type nullFile struct{}
 func (*nullFile) Close() error                { return nil }
 func (*nullFile) Read([]byte) (int, error)    { return 0, nil }
 func (*nullFile) Write(p []byte) (int, error) { return len(p), nil }
+
+// Open gives it again.
+func (f *nullFile) Open(int) (fdtable.File, error) { return f, nil }
+
 func (*nullFile) Attr() (vfs.Attr, error) {
 	return vfs.Attr{Dev: 5, Ino: 4, Rdev: unix.Mkdev(1, 3), Mode: unix.S_IFCHR | 0o666, Nlink: 1, BlockSize: 4096}, nil
 }

@@ -69,6 +69,7 @@ type warden struct {
 	arenaRead   *os.File
 	streams     streams
 	clock       func() time.Time // nil: the host's
+	virtual     *virtualClock    // nil: clock, or the host one
 	random      io.Reader
 	seeded      bool
 	hostLimits  [16]unix.Rlimit
@@ -116,6 +117,10 @@ func (w *warden) loop() {
 		}
 		if len(w.threads) == 0 && len(w.doomed) == 0 && len(w.loading) == 0 {
 			return
+		}
+		if w.virtual != nil && w.idle() && w.virtual.pending() {
+			w.guard(w.virtual.fire)
+			continue
 		}
 		if !w.box.sleep() {
 			continue
