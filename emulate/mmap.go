@@ -107,12 +107,17 @@ func (s *System) mapPlace(t *Task, e *vfs.Dentry, m fdtable.Mapping, args [6]uin
 	args[4], args[5] = uint64(s.ArenaFDs[m.Arena]), uint64(m.Offset)
 	at, err := t.Machine.Native(sysno.Must("mmap"), args)
 	if err == nil {
-		if s.mapped == nil {
-			s.mapped = make(map[slot]*vfs.Dentry)
-		}
-		s.mapped[slotOf(m.Arena, m.Offset)] = e
+		s.NoteMapped(e, m)
 	}
 	return at, err
+}
+
+// NoteMapped takes note that e lies at m, for [System.Mapped].
+func (s *System) NoteMapped(e *vfs.Dentry, m fdtable.Mapping) {
+	if s.mapped == nil {
+		s.mapped = make(map[slot]*vfs.Dentry)
+	}
+	s.mapped[slotOf(m.Arena, m.Offset)] = e
 }
 
 // place puts the file in an arena. What may not be written through the mapping

@@ -185,8 +185,14 @@ func (n procNode) Attr() (vfs.Attr, error) {
 			a.Nlink += c.mode & unix.S_IFDIR / unix.S_IFDIR
 		}
 	}
-	if n.slot != nil && a.IsSymlink() {
-		a.Size = 64
+	if n.slot != nil && a.IsSymlink() { // fs/proc/fd.c:tid_fd_update_inode
+		a.Size, a.Mode = 64, unix.S_IFLNK
+		if n.slot.Reads() {
+			a.Mode |= 0o500
+		}
+		if n.slot.Writes() {
+			a.Mode |= 0o300
+		}
 	}
 	if n.born == 0 {
 		real, _ := n.s.Host.Gettime(unix.CLOCK_REALTIME)

@@ -70,6 +70,7 @@ func (k *proc) taskRows() []*procRow {
 	)
 	return []*procRow{
 		{name: "attr", mode: dir | 0o555, rows: attrRows()},
+		{name: "auxv", mode: 0o400, private: ptrace, text: procAuxv},
 		{name: "cgroup", mode: 0o444, text: says("0::/\n")},
 		{name: "cmdline", mode: 0o444, text: prints(func(t *Task) string { return joinNul(t, t.Process.Args) })},
 		{name: "comm", mode: 0o644, text: prints(func(t *Task) string { return t.Comm + "\n" }), write: setComm},
@@ -230,17 +231,32 @@ func (k *proc) fdDir(name string, mode uint32, r *procRow) *procRow {
 		}}
 }
 
-func fdEntry(a procAt) (*vfs.Dentry, error) { return entryOf(a.slot), nil }
-
-// fdInfo is fs/proc/fd.c:seq_show.
-func fdInfo(a procAt) ([]byte, error) {
-	t, err := a.task()
+func fdEntry(a procAt) (*vfs.Dentry, error) {
+	s, err := a.description()
 	if err != nil {
 		return nil, err
 	}
+	return entryOf(s.Description), nil
+}
+
+// description is what the node's descriptor is, while it is the same. ENOENT.
+func (a procAt) description() (fdtable.Slot, error) {
+	t, err := a.task()
+	if err != nil {
+		return fdtable.Slot{}, err
+	}
 	s, err := t.FDs.Slot(a.fd)
 	if err != nil || s.Description != a.slot {
-		return nil, unix.ENOENT
+		return s, unix.ENOENT
+	}
+	return s, nil
+}
+
+// fdInfo is fs/proc/fd.c:seq_show.
+func fdInfo(a procAt) ([]byte, error) {
+	s, err := a.description()
+	if err != nil {
+		return nil, err
 	}
 	flags := s.Flags
 	if s.CloseOnExec {

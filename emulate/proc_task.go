@@ -76,14 +76,15 @@ func procStat(a procAt) ([]byte, error) {
 	set(17, ticks(c.System))
 	set(22, ticks(time.Duration(p.Started-a.s.Now())+a.s.uptime()))
 	f[25] = strconv.FormatUint(p.Rlimits[unix.RLIMIT_RSS].Cur, 10)
+	// Where code and data are the host knows only of the stub.
+	f[26], f[27], f[45], f[46] = "1", "1", "0", "0"
 	if a.mayLook(unix.EACCES) != nil {
-		f[26], f[27] = "1", "1"
-		for _, i := range []int{28, 29, 30, 45, 46, 47, 48, 49, 50, 51, 52} {
+		for _, i := range []int{28, 29, 30, 47, 48, 49, 50, 51, 52} {
 			f[i] = "0"
 		}
 	}
 	if p.Zombie() {
-		f[20] = "1"
+		f[20], f[26], f[27] = "1", "0", "0"
 		set(52, int64(p.status))
 	}
 	return []byte(strings.Join(f[1:], " ") + "\n"), nil
@@ -95,6 +96,32 @@ func procStatm(a procAt) ([]byte, error) {
 	}
 	return host("statm", asIs)(a)
 }
+
+// procAuxv is the auxiliary vector, read from where the process found it: behind
+// argv and envp. At most maxAuxv entries.
+func procAuxv(a procAt) ([]byte, error) {
+	t, err := a.task()
+	if err != nil {
+		return nil, nil
+	}
+	text, err := t.Machine.ProcFile("stat")
+	f := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	if err != nil || len(f) < 28-2 {
+		return nil, unix.ESRCH
+	}
+	sp, _ := strconv.ParseUint(f[28-3], 10, 64)
+	b := make([]byte, 16*maxAuxv)
+	n, err := t.Machine.ReadMemory(b, sp+8*uint64(3+len(t.Process.Args)+len(t.Process.Env)))
+	for i := 0; i+16 <= n; i += 16 {
+		if leUint64(b[i:]) == 0 { // AT_NULL
+			return b[:i+16], nil
+		}
+	}
+	return nil, err
+}
+
+// maxAuxv is more than any kernel gives a process.
+const maxAuxv = 64
 
 // noMemory is what is left of the host's status for a zombie.
 const noMemory = "Name:\nUmask:\nState:\nTgid:\nNgid:\t0\nPid:\nPPid:\nTracerPid:\nUid:\nGid:\nFDSize:\nGroups:\n" +

@@ -19,7 +19,7 @@ const maxPID = 1 << 22
 func (s *System) NewInit(root *vfs.Dentry, cred Cred, fds *fdtable.Table) *Task {
 	s.tasks = make(map[int]*Task)
 	s.processes = make(map[int]*Process)
-	p := &Process{PID: 1, PGID: 1, SID: 1, Threads: make(map[int]*Task), exitSig: int(unix.SIGCHLD)}
+	p := &Process{PID: 1, PGID: 1, SID: 1, Threads: make(map[int]*Task), exitSig: int(unix.SIGCHLD), Started: s.Now()}
 	t := &Task{TID: 1, Process: p, Sys: s, FDs: fds, Cred: cred,
 		FS: &FSContext{Root: root, Cwd: root, Umask: 0o022, refs: 1}}
 	p.Threads[1] = t

@@ -12,6 +12,7 @@ import (
 
 	"oubliette/emulate"
 	"oubliette/emulate/vfs"
+	"oubliette/fdtable"
 	"oubliette/internal/loader"
 	"oubliette/internal/ptrace"
 	"oubliette/internal/stub"
@@ -69,7 +70,7 @@ func (t *thread) load(r emulate.ExecRequest, state emulate.SignalState) error {
 			return nil, unix.EACCES
 		}
 		entries[path] = d
-		return lf, nil
+		return programFile{lf, w.sys, d}, nil
 	}
 	im, err := loader.Load(open, r.Path, r.Args, loader.Options{Random: w.random})
 	if err != nil {
@@ -90,6 +91,22 @@ func (t *thread) load(r emulate.ExecRequest, state emulate.SignalState) error {
 	r.Commit(entries[im.Path], im.Args)
 	t.become(n)
 	return n.enter(im, state)
+}
+
+// programFile tells the emulated kernel what is mapped of a program.
+type programFile struct {
+	loader.File
+	sys *emulate.System
+	at  *vfs.Dentry
+}
+
+// Map is fdtable.Mapper.
+func (f programFile) Map(off, n int64, write bool) (fdtable.Mapping, error) {
+	m, err := f.File.Map(off, n, write)
+	if err == nil {
+		f.sys.NoteMapped(f.at, m)
+	}
+	return m, err
 }
 
 // startStub starts the stub with the guest's arguments and stops it.
