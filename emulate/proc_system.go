@@ -225,8 +225,9 @@ func (k *proc) meminfo(procAt) ([]byte, error) {
 	}
 	m := k.s.Current.ram()
 	total, free, buffers, shmem := m.total>>10, m.free>>10, m.buffers>>10, m.shared>>10
-	known := map[string]uint64{"MemTotal": total, "MemFree": free, "MemAvailable": min(free+buffers, total),
-		"Buffers": buffers, "Shmem": shmem, "CommitLimit": total / 2, "VmallocTotal": 1<<35 - 1,
+	cached := hostCached(total - min(free+buffers, total))
+	known := map[string]uint64{"MemTotal": total, "MemFree": free, "MemAvailable": min(free+buffers+cached, total),
+		"Buffers": buffers, "Cached": cached, "Shmem": shmem, "CommitLimit": total / 2, "VmallocTotal": 1<<35 - 1,
 		"Hugepagesize": 2048, "DirectMap2M": total}
 	var b bytes.Buffer
 	for _, name := range strings.Fields(`MemTotal MemFree MemAvailable Buffers Cached SwapCached Active Inactive
@@ -242,6 +243,16 @@ func (k *proc) meminfo(procAt) ([]byte, error) {
 		fmt.Fprintf(&b, "%-15s %8d%s\n", name+":", known[name], unit)
 	}
 	return b.Bytes(), nil
+}
+
+// hostCached is the host's page cache in KiB, which is as good as free and the one
+// thing that sysinfo(2) does not tell; at most limit.
+func hostCached(limit uint64) uint64 {
+	text, _ := os.ReadFile("/proc/meminfo")
+	_, after, _ := strings.Cut(string(text), "\nCached:")
+	var kib uint64
+	_, _ = fmt.Sscan(after, &kib)
+	return min(kib, limit)
 }
 
 func (k *proc) vmstat(procAt) ([]byte, error) {

@@ -57,25 +57,17 @@ func procStat(a procAt) ([]byte, error) {
 	if a.t != nil && a.t.TID != p.PID {
 		tid, exitSignal = a.t.TID, -1
 	}
-	set := func(i int, v int64) { f[i] = strconv.FormatInt(v, 10) }
 	f[2], f[3] = "("+t.Comm+")", t.state(f[3][0])[:1]
-	for i, v := range []int{1: tid, 4: p.PPID(), 5: p.PGID, 6: p.SID, 7: 0, 8: -1, 18: 20 + t.Attr.Nice,
-		19: t.Attr.Nice, 20: len(p.Threads), 38: exitSignal, 39: firstCPU(t.affinity()), 40: 0, 41: t.Attr.Policy} {
-		if i == 1 || i >= 4 && i <= 8 || i >= 18 && i <= 20 || i >= 38 {
-			set(i, int64(v))
-		}
-	}
-	set(10, u.MinorFaults)
-	set(12, u.MajorFaults)
-	set(14, ticks(u.User))
-	set(15, ticks(u.System))
-	c := p.childUsage
-	set(11, c.MinorFaults)
-	set(13, c.MajorFaults)
-	set(16, ticks(c.User))
-	set(17, ticks(c.System))
-	set(22, ticks(time.Duration(p.Started-a.s.Now())+a.s.uptime()))
 	f[25] = strconv.FormatUint(p.Rlimits[unix.RLIMIT_RSS].Cur, 10)
+	c := p.childUsage
+	for i, v := range map[int]int64{1: int64(tid), 4: int64(p.PPID()), 5: int64(p.PGID), 6: int64(p.SID), 7: 0, 8: -1,
+		10: u.MinorFaults, 11: c.MinorFaults, 12: u.MajorFaults, 13: c.MajorFaults,
+		14: ticks(u.User), 15: ticks(u.System), 16: ticks(c.User), 17: ticks(c.System),
+		18: int64(20 + t.Attr.Nice), 19: int64(t.Attr.Nice), 20: int64(max(len(p.Threads), 1)),
+		22: ticks(time.Duration(p.Started-a.s.Now()) + a.s.uptime()),
+		38: int64(exitSignal), 39: int64(firstCPU(t.affinity())), 40: 0, 41: int64(t.Attr.Policy)} {
+		f[i] = strconv.FormatInt(v, 10)
+	}
 	// Where code and data are the host knows only of the stub.
 	f[26], f[27], f[45], f[46] = "1", "1", "0", "0"
 	if a.mayLook(unix.EACCES) != nil {
@@ -84,8 +76,7 @@ func procStat(a procAt) ([]byte, error) {
 		}
 	}
 	if p.Zombie() {
-		f[20], f[26], f[27] = "1", "0", "0"
-		set(52, int64(p.status))
+		f[26], f[27], f[52] = "0", "0", strconv.Itoa(int(p.status))
 	}
 	return []byte(strings.Join(f[1:], " ") + "\n"), nil
 }
@@ -200,29 +191,27 @@ func cpuMask(mask []uint64) string {
 	for _, w := range mask {
 		s = fmt.Sprintf("%08x,%08x,", w>>32, uint32(w)) + s
 	}
-	s = strings.TrimLeft(strings.TrimSuffix(s, ","), "0,")
-	return s
+	return strings.TrimLeft(strings.TrimSuffix(s, ","), "0,")
 }
 
 // cpuList is %*pbl: ranges.
 func cpuList(mask []uint64) string {
 	has := func(i int) bool { return i/64 < len(mask) && mask[i/64]>>(i%64)&1 == 1 }
-	var ranges []string
-	for i := range len(mask) * 64 {
-		if !has(i) || i > 0 && has(i-1) {
+	var b strings.Builder
+	for i := 0; i < 64*len(mask); i++ {
+		if !has(i) {
 			continue
 		}
-		end := i
-		for has(end + 1) {
-			end++
+		start := i
+		for has(i + 1) {
+			i++
 		}
-		r := strconv.Itoa(i)
-		if end > i {
-			r += "-" + strconv.Itoa(end)
+		fmt.Fprintf(&b, ",%d", start)
+		if i > start {
+			fmt.Fprintf(&b, "-%d", i)
 		}
-		ranges = append(ranges, r)
 	}
-	return strings.Join(ranges, ",")
+	return strings.TrimPrefix(b.String(), ",")
 }
 
 // procMaps edits maps and smaps: a line that maps an arena gets the name, inode
@@ -308,9 +297,9 @@ func procLimits(t *Task) string {
 	fmt.Fprintf(&b, "%-25s %-20s %-20s %-10s\n", "Limit", "Soft Limit", "Hard Limit", "Units")
 	for i, l := range names {
 		r := t.Process.Rlimits[i]
-		fmt.Fprintf(&b, "%-25s %-20s %-20s", l.name, value(r.Cur), value(r.Max))
+		fmt.Fprintf(&b, "%-25s %-20s %-20s ", l.name, value(r.Cur), value(r.Max))
 		if l.unit != "" {
-			fmt.Fprintf(&b, " %-10s", l.unit)
+			fmt.Fprintf(&b, "%-10s", l.unit)
 		}
 		b.WriteByte('\n')
 	}
