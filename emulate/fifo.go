@@ -14,7 +14,8 @@ import (
 // may come and go meanwhile. ENXIO, EINVAL (an access mode of 3), ENFILE, and
 // what Wait gives.
 func (c *Call) openFIFO(node vfs.Node, flags int) (fdtable.File, error) {
-	if o, ok := node.(vfs.Opener); ok { // a pipe of the caller's
+	o, opens := node.(vfs.Opener)
+	if _, named := node.(vfs.Slotter); opens && !named { // a pipe of the caller's
 		return o.Open(flags)
 	}
 	p, err := c.Sys.pipeFor(node, true)

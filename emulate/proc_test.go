@@ -102,7 +102,7 @@ func TestProcTwin(t *testing.T) {
 		return string(p)
 	}
 	for _, path := range []string{"self/stat", "thread-self/stat", "self/statm", "uptime", "self/io", "self/comm",
-		"self/loginuid", "self/wchan", "self/oom_score_adj", "self/coredump_filter", "self/timerslack_ns", "self/personality",
+		"self/loginuid", "thread-self/wchan", "self/oom_score_adj", "self/coredump_filter", "self/timerslack_ns", "self/personality",
 		"sys/kernel/ostype", "sys/kernel/random/uuid", "sys/kernel/sem", "sys/fs/file-nr", "sys/fs/nr_open", "loadavg", "self/uid_map", "self/setgroups"} {
 		t.Run(path, func(t *testing.T) {
 			want, got := native(path), mustSlurp(t, g, "/proc/"+path)
