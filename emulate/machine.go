@@ -41,7 +41,9 @@ type Machine interface {
 	// and caught signals, bit n-1 for signal n.
 	SignalState() (SignalState, error)
 	// SetWaitMask says which signals do not interrupt Park, instead of the
-	// blocked mask; nil goes back to that. The blocked mask itself stays.
+	// blocked mask; nil goes back to that. The blocked mask itself stays. If a
+	// call ends with a restart code or EINTR while it is set, it holds for the
+	// delivery of the signals too, and their handler returns to the blocked mask.
 	SetWaitMask(mask *uint64)
 	// TakeSignal takes a pending signal in set off the thread and its process.
 	// EAGAIN if there is none.

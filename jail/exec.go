@@ -340,7 +340,7 @@ func (t *thread) become(n *newImage) {
 	t.tid, t.tgid = n.tid, n.tid
 	w.threads[t.tid] = t
 	t.fresh, t.exited, t.regsOK = true, false, false
-	t.waitMask, t.interrupted, t.maybePending = nil, false, false
+	t.waitMask, t.oldMask, t.interrupted, t.maybePending = nil, nil, false, false
 }
 
 // enter turns the stub's last pause into the munmap of the stub, behind which

@@ -218,7 +218,8 @@ func (t *thread) deliver(sig unix.Signal) {
 		_ = ptrace.Cont(t.tid, 0)
 		return
 	}
-	if t.rewound != 0 {
+	caught := t.oldMask != nil && t.catches(sig)
+	if t.rewound != 0 && (t.oldMask == nil || caught) {
 		_ = ptrace.Unwind(t.tid, &t.info, -uint64(t.rewound))
 		t.rewound = 0
 	}
@@ -237,6 +238,10 @@ func (t *thread) deliver(sig unix.Signal) {
 			clear(si.Fields[:8])
 			_ = ptrace.SetSigInfo(t.tid, &si)
 		}
+	}
+	if caught {
+		t.enterHandler(sig)
+		return
 	}
 	_ = ptrace.Cont(t.tid, int(sig))
 }

@@ -25,6 +25,9 @@ func (t *thread) syscall() {
 	if t.rewound == emulate.ERESTART_RESTARTBLOCK && nr == t.task.Restart.Nr {
 		c.Restarted = true // repeated without a signal frame in between
 	}
+	if t.oldMask != nil && t.unmask() {
+		return
+	}
 	t.rewound = 0
 	w.sys.Current = t.task
 	start := time.Now()
@@ -78,7 +81,8 @@ func (t *thread) finish(result uint64, err error) {
 		if !ok {
 			t.w.warn("error without an errno", t.w.callName(t.call.Nr), err)
 		}
-		if errno >= emulate.ERESTARTSYS && errno <= emulate.ERESTART_RESTARTBLOCK && !t.exited {
+		restarts := errno >= emulate.ERESTARTSYS && errno <= emulate.ERESTART_RESTARTBLOCK
+		if (restarts || errno == unix.EINTR && t.waitMask != nil) && !t.exited {
 			t.restart(errno)
 			return
 		}
@@ -166,6 +170,9 @@ func (t *thread) restart(code unix.Errno) {
 	t.interrupted = false
 	if code == emulate.ERESTART_RESTARTBLOCK {
 		t.task.Restart.Nr, t.task.Restart.Args = t.call.Nr, t.call.Args
+	}
+	if t.waitMask != nil {
+		t.mask()
 	}
 	_ = ptrace.Rewind(t.tid, &t.info)
 	_ = ptrace.Cont(t.tid, 0)

@@ -37,6 +37,7 @@ type thread struct {
 	// have been delivered.
 	interrupted, maybePending bool
 	waitMask                  *uint64
+	oldMask                   *uint64          // see mask
 	held                      []emulate.Signal // see hold
 
 	call   emulate.Call

@@ -42,6 +42,9 @@ func Cont(tid, sig int) error { return request(unix.PTRACE_CONT, tid, 0, uintptr
 // Syscall is Cont up to the next entry to or exit from a system call.
 func Syscall(tid, sig int) error { return request(unix.PTRACE_SYSCALL, tid, 0, uintptr(sig)) }
 
+// Step delivers sig and stops at the first instruction of its handler.
+func Step(tid, sig int) error { return request(unix.PTRACE_SINGLESTEP, tid, 0, uintptr(sig)) }
+
 // Listen leaves tid in its group-stop, to hear of SIGCONT.
 func Listen(tid int) error { return request(unix.PTRACE_LISTEN, tid, 0, 0) }
 
@@ -152,6 +155,12 @@ func GetSigInfo(tid int, si *SigInfo) error {
 // SetSigInfo is see GetSigInfo.
 func SetSigInfo(tid int, si *SigInfo) error {
 	return request(unix.PTRACE_SETSIGINFO, tid, 0, uintptr(unsafe.Pointer(si)))
+}
+
+// SigMask is the blocked mask.
+func SigMask(tid int) (mask uint64, err error) {
+	err = request(getSigMask, tid, 8, uintptr(unsafe.Pointer(&mask)))
+	return mask, err
 }
 
 // SetSigMask replaces the blocked mask: bit n-1 for signal n.
