@@ -4,8 +4,6 @@ package emulate
 
 import (
 	"cmp"
-	"io"
-	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -217,6 +215,22 @@ func (n procNode) StatFS() (unix.Statfs_t, error) {
 // Volatile is vfs.Volatile: processes and descriptors come and go.
 func (n procDir) Volatile() bool { return true }
 
+// Nothing can be made, removed or changed.
+
+func (n procDir) Create(string, uint32, uint64, vfs.Owner) (vfs.Node, error) { return nil, unix.ENOENT }
+func (n procDir) Mkdir(string, uint32, vfs.Owner) (vfs.Node, error)          { return nil, unix.ENOENT }
+func (n procDir) Symlink(string, string, vfs.Owner) (vfs.Node, error)        { return nil, unix.ENOENT }
+func (n procDir) Unlink(string) error                                        { return unix.EPERM }
+func (n procDir) Rmdir(string) error                                         { return unix.EPERM }
+
+// SetAttr is vfs.AttrSetter: times are taken and forgotten.
+func (n procNode) SetAttr(c vfs.Change) error {
+	if c.Mode == nil && c.UID == nil && c.GID == nil {
+		return nil
+	}
+	return unix.EPERM
+}
+
 // Lookup is vfs.Directory.
 func (n procDir) Lookup(name string) (vfs.Node, error) {
 	if err := n.alive(); err != nil {
@@ -328,98 +342,10 @@ func (n procReg) Open(flags int) (fdtable.File, error) {
 	return &procFile{n: n.procNode}, nil
 }
 
-// Truncate is for open(2) with O_TRUNC, which means nothing here.
+// Truncate is vfs.Truncater for open(2) with O_TRUNC, which means nothing here.
 func (n procReg) Truncate(int64) error {
 	if n.row.write == nil {
 		return unix.EACCES
 	}
 	return nil
-}
-
-// procFile is an open file. Its content is made when it is read at its start, and
-// what follows is of the same moment (as fs/seq_file.c does).
-type procFile struct {
-	n    procNode
-	text []byte
-}
-
-// Bounds of what open files keep: how many of them, and bytes in all. A file
-// whose content had to go makes it anew.
-const (
-	maxProcHeld  = 64
-	maxProcBytes = 32 << 20
-)
-
-func (f *procFile) Close() error {
-	f.drop()
-	return nil
-}
-
-func (f *procFile) drop() {
-	if i := slices.Index(f.n.held, f); i >= 0 {
-		f.n.held = slices.Delete(f.n.held, i, i+1)
-		f.n.bytes -= cap(f.text)
-	}
-	f.text = nil
-}
-
-// ReadAt is pread(2). ESRCH: the process is gone.
-func (f *procFile) ReadAt(p []byte, off int64) (int, error) {
-	if off == 0 || f.text == nil {
-		f.drop()
-		text, err := f.n.row.text(f.n.procAt)
-		if err == ErrGone {
-			err = unix.ESRCH
-		}
-		if err != nil {
-			return 0, err
-		}
-		f.keep(text)
-	}
-	if off >= int64(len(f.text)) {
-		return 0, io.EOF
-	}
-	return copy(p, f.text[off:]), nil
-}
-
-func (f *procFile) keep(text []byte) {
-	k := f.n.proc
-	for len(k.held) > 0 && (len(k.held) >= maxProcHeld || k.bytes+cap(text) > maxProcBytes) {
-		k.held[0].drop()
-	}
-	f.text = text
-	k.held = append(k.held, f)
-	k.bytes += cap(text)
-}
-
-// Seek is seq_lseek: there is no end to seek from.
-func (f *procFile) Seek(d *fdtable.Description, off int64, whence int) (int64, error) {
-	return seekNoEnd(d, off, whence)
-}
-
-func seekNoEnd(d *fdtable.Description, off int64, whence int) (int64, error) {
-	switch whence {
-	case unix.SEEK_CUR:
-		off += d.Offset
-	case unix.SEEK_SET:
-	default:
-		return 0, unix.EINVAL
-	}
-	if off < 0 {
-		return 0, unix.EINVAL
-	}
-	d.Offset = off
-	return off, nil
-}
-
-// procWritable is a procFile that takes writes, each a whole one whatever the
-// offset.
-type procWritable struct{ procFile }
-
-// WriteAt is pwrite(2).
-func (f *procWritable) WriteAt(p []byte, _ int64) (int, error) {
-	if err := f.n.row.write(f.n.procAt, p[:min(len(p), pageSize-1)]); err != nil {
-		return 0, err
-	}
-	return len(p), nil
 }

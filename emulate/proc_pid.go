@@ -190,41 +190,26 @@ func setOOMScoreAdj(a procAt, p []byte) error {
 	return nil
 }
 
-// fdDir is fd or fdinfo.
+// fdDir is fd or fdinfo, r what each descriptor is there.
 func (k *proc) fdDir(name string, mode uint32, r *procRow) *procRow {
 	k.number(r)
-	at := func(a procAt, fd int) (procAt, error) {
-		t, err := a.task()
-		if err != nil {
-			return a, unix.ENOENT
-		}
-		d, err := t.FDs.Get(fd)
-		if err != nil {
-			return a, unix.ENOENT
-		}
-		a.fd, a.slot = fd, d
-		return a, nil
-	}
 	return &procRow{name: name, mode: mode, private: unix.EACCES,
 		find: func(a procAt, name string) (vfs.Node, error) {
 			fd, ok := parseNumber(name)
-			if !ok {
-				return nil, unix.ENOENT
+			t, err := a.task()
+			if err == nil && ok {
+				a.fd = fd
+				a.slot, err = t.FDs.Get(fd)
 			}
-			a, err := at(a, fd)
-			if err != nil {
-				return nil, err
+			if err != nil || !ok {
+				return nil, unix.ENOENT
 			}
 			return k.node(r, a), nil
 		},
 		list: func(a procAt) (list []vfs.DirEntry) {
-			t, err := a.task()
-			if err != nil {
-				return nil
-			}
-			for _, fd := range t.FDs.Numbers() {
-				if a, err := at(a, fd); err == nil {
-					list = append(list, a.entry(strconv.Itoa(fd), r))
+			if t, err := a.task(); err == nil {
+				for _, a.fd = range t.FDs.Numbers() {
+					list = append(list, a.entry(strconv.Itoa(a.fd), r))
 				}
 			}
 			return list

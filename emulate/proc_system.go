@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"oubliette/emulate/vfs"
-	"oubliette/fdtable"
 )
 
 // table is the root directory.
@@ -35,7 +35,6 @@ func (k *proc) table() *procRow {
 		{name: "devices", mode: 0o444, text: says("Character devices:\n  1 mem\n  5 /dev/tty\n  5 /dev/ptmx\n136 pts\n\nBlock devices:\n")},
 		{name: "diskstats", mode: 0o444, text: says("")},
 		{name: "filesystems", mode: 0o444, text: says("nodev\ttmpfs\nnodev\tproc\nnodev\tdevtmpfs\nnodev\tpipefs\nnodev\tsockfs\nnodev\tmqueue\nnodev\tdevpts\nnodev\toverlay\n")},
-		{name: "interrupts", mode: 0o444, text: k.interrupts},
 		{name: "loadavg", mode: 0o444, text: k.loadavg},
 		{name: "meminfo", mode: 0o444, text: k.meminfo},
 		{name: "mounts", mode: link, text: says("self/mounts")},
@@ -45,7 +44,6 @@ func (k *proc) table() *procRow {
 		{name: "stat", mode: 0o444, text: k.stat},
 		{name: "swaps", mode: 0o444, text: says("Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n")},
 		{name: "sys", mode: dir, rows: k.sysRows()},
-		{name: "sysvipc", mode: dir, rows: k.sysvRows()},
 		{name: "thread-self", mode: link, text: self(func(t *Task) string { return fmt.Sprintf("%d/task/%d", t.Process.PID, t.TID) })},
 		{name: "uptime", mode: 0o444, text: k.uptime},
 		{name: "version", mode: 0o444, text: says("Linux version " + kernelRelease + " (oubliette@oubliette) (go) " + kernelVersion + "\n")},
@@ -72,31 +70,19 @@ func (k *proc) table() *procRow {
 		}}
 }
 
-// nsRows are the namespaces, every jail's the initial ones by number.
+// nsRows are the namespaces, in every jail the kernel's initial ones by number.
+// They can be compared, not opened.
 func nsRows() (rows []*procRow) {
-	for i, name := range []string{"cgroup", "ipc", "mnt", "net", "pid", "pid_for_children", "time", "time_for_children", "user", "uts"} {
+	for name, number := range map[string]int{"cgroup": 4026531835, "ipc": 4026531839, "mnt": 4026531841, "net": 4026531840,
+		"pid": 4026531836, "pid_for_children": 4026531836, "time": 4026531834, "time_for_children": 4026531834,
+		"user": 4026531837, "uts": 4026531838} {
 		kind, _, _ := strings.Cut(name, "_for_")
-		number := []int{4026531835, 4026531839, 4026531841, 4026531840, 4026531836, 4026531836, 4026531834, 4026531834, 4026531837, 4026531838}[i]
-		label := fmt.Sprintf("%s:[%d]", kind, number)
 		rows = append(rows, &procRow{name: name, mode: unix.S_IFLNK | 0o777, private: unix.EACCES,
-			jump: func(procAt) (*vfs.Dentry, error) { return vfs.NewAnonymous(nsNode(number), label), nil }})
+			text: says(fmt.Sprintf("%s:[%d]", kind, number))})
 	}
+	slices.SortFunc(rows, func(a, b *procRow) int { return strings.Compare(a.name, b.name) })
 	return rows
 }
-
-// nsNode is the inode of a namespace, which can be opened and told from others.
-type nsNode uint64
-
-func (n nsNode) Attr() (vfs.Attr, error) {
-	return vfs.Attr{Ino: uint64(n), Mode: unix.S_IFREG | 0o444, Nlink: 1, BlockSize: pageSize}, nil
-}
-
-// Open is vfs.Opener.
-func (n nsNode) Open(int) (fdtable.File, error) { return nsFile{}, nil }
-
-type nsFile struct{}
-
-func (nsFile) Close() error { return nil }
 
 // attrRows are those of a kernel without a security module that speaks there.
 func attrRows() (rows []*procRow) {
@@ -142,18 +128,12 @@ func (k *proc) cpuinfo(procAt) ([]byte, error) {
 	if err != nil {
 		return nil, unix.EIO
 	}
-	blocks := strings.SplitAfter(string(text), "\n\n")
-	var b strings.Builder
-	for i := range max(k.s.CPUs, 1) {
-		if i < len(blocks) {
-			b.WriteString(blocks[i])
-		}
-	}
-	k.cpus = []byte(b.String())
+	blocks := bytes.SplitAfter(text, []byte("\n\n"))
+	k.cpus = bytes.Join(blocks[:min(max(k.s.CPUs, 1), len(blocks))], nil)
 	return k.cpus, nil
 }
 
-// seconds is d as uptime shows it.
+// centis is d in seconds as uptime shows it.
 func centis(d time.Duration) string {
 	return fmt.Sprintf("%d.%02d", d/time.Second, d%time.Second/(10*time.Millisecond))
 }
@@ -210,14 +190,6 @@ func (k *proc) stat(procAt) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-func (k *proc) interrupts(procAt) ([]byte, error) {
-	b := bytes.Repeat([]byte(" "), 11)
-	for i := range max(k.s.CPUs, 1) {
-		b = fmt.Appendf(b, "CPU%-8d", i)
-	}
-	return append(b, '\n'), nil
-}
-
 // meminfo is fs/proc/meminfo.c with what a jail can know.
 func (k *proc) meminfo(procAt) ([]byte, error) {
 	if k.s.Current == nil {
@@ -261,40 +233,4 @@ func (k *proc) vmstat(procAt) ([]byte, error) {
 	}
 	return fmt.Appendf(nil, "nr_free_pages %d\nnr_dirty 0\nnr_writeback 0\nnr_mapped 0\npgpgin 0\npgpgout 0\npswpin 0\npswpout 0\n"+
 		"pgfault 0\npgmajfault 0\noom_kill 0\n", k.s.Current.ram().free/pageSize), nil
-}
-
-// sysvRows are the tables of ipcs(1).
-func (k *proc) sysvRows() []*procRow {
-	return []*procRow{
-		{name: "msg", mode: 0o444, text: k.sysvTable(&k.s.ipc.msg, "       key      msqid perms      cbytes       qnum lspid lrpid   uid   gid  cuid  cgid      stime      rtime      ctime\n",
-			func(o ipcObject) string {
-				q := o.(*msgQueue)
-				return fmt.Sprintf("%10d %10d  %4o  %10d %10d %5d %5d %5d %5d %5d %5d %10d %10d %10d\n", q.perm.Key, q.id, q.perm.Mode,
-					q.bytes, len(q.msgs), q.lspid, q.lrpid, q.perm.UID, q.perm.GID, q.perm.CUID, q.perm.CGID, q.stime, q.rtime, q.ctime)
-			})},
-		{name: "sem", mode: 0o444, text: k.sysvTable(&k.s.ipc.sem, "       key      semid perms      nsems   uid   gid  cuid  cgid      otime      ctime\n",
-			func(o ipcObject) string {
-				s := o.(*semSet)
-				return fmt.Sprintf("%10d %10d  %4o %10d %5d %5d %5d %5d %10d %10d\n", s.perm.Key, s.id, s.perm.Mode, len(s.sems),
-					s.perm.UID, s.perm.GID, s.perm.CUID, s.perm.CGID, s.otime, s.ctime)
-			})},
-		{name: "shm", mode: 0o444, text: k.sysvTable(&k.s.ipc.shm, "       key      shmid perms                  size  cpid  lpid nattch   uid   gid  cuid  cgid      atime      dtime      ctime                   rss                  swap\n",
-			func(o ipcObject) string {
-				s := o.(*shmSegment)
-				return fmt.Sprintf("%10d %10d  %4o %21d %5d %5d  %5d %5d %5d %5d %5d %10d %10d %10d %21d %21d\n", s.perm.Key, s.id, s.perm.Mode,
-					s.size, s.cpid, s.lpid, s.attached, s.perm.UID, s.perm.GID, s.perm.CUID, s.perm.CGID, s.atime, s.dtime, s.ctime, s.length(), 0)
-			})},
-	}
-}
-
-func (k *proc) sysvTable(t *ipcTable, head string, line func(ipcObject) string) func(procAt) ([]byte, error) {
-	return func(procAt) ([]byte, error) {
-		b := []byte(head)
-		for i := range int(t.highest()) + 1 {
-			if o := t.byIndex[i]; o != nil {
-				b = append(b, line(o)...)
-			}
-		}
-		return b, nil
-	}
 }

@@ -306,52 +306,6 @@ func procLimits(t *Task) string {
 	return b.String()
 }
 
-// memFile is /proc/PID/mem of the process that opened it. Unlike Linux's it obeys
-// page protection.
-type memFile struct{ procAt }
-
-// openMem opens only the caller's own memory. EACCES.
-func openMem(a procAt) (fdtable.File, error) {
-	if !a.own() {
-		return nil, unix.EACCES
-	}
-	return memFile{a}, nil
-}
-
-func (f memFile) Close() error { return nil }
-
-// ReadAt is mem_read. EIO where nothing is mapped.
-func (f memFile) ReadAt(p []byte, off int64) (int, error) {
-	t, err := f.task()
-	if err != nil {
-		return 0, nil
-	}
-	n, err := t.Machine.ReadMemory(p, uint64(off))
-	return n, memErr(err)
-}
-
-// WriteAt is mem_write.
-func (f memFile) WriteAt(p []byte, off int64) (int, error) {
-	t, err := f.task()
-	if err != nil {
-		return 0, nil
-	}
-	n, err := t.Machine.WriteMemory(p, uint64(off))
-	return n, memErr(err)
-}
-
-func memErr(err error) error {
-	if err == unix.EFAULT {
-		return unix.EIO
-	}
-	return err
-}
-
-// Seek is mem_lseek.
-func (f memFile) Seek(d *fdtable.Description, off int64, whence int) (int64, error) {
-	return seekNoEnd(d, off, whence)
-}
-
 // mounts is what is mounted below the reader's root, a line each.
 func (k *proc) mounts(a procAt, line func(m, up vfs.Mountpoint, path string) string) ([]byte, error) {
 	t, err := a.task()
