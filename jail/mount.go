@@ -5,6 +5,7 @@ package jail
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -99,7 +100,15 @@ func (w *warden) mountOne(m policy.Mount) error {
 	if err != nil {
 		return err
 	}
-	return w.sys.FS.Mount(path.Clean(m.Guest), n)
+	if err := w.sys.FS.Mount(path.Clean(m.Guest), n); err != nil {
+		return err
+	}
+	if c, ok := n.(io.Closer); ok && !m.Write {
+		// Tool has a hundred mounts, of which a run uses five: their
+		// descriptors are opened again when they are first needed.
+		return c.Close()
+	}
+	return nil
 }
 
 // sameSymlink: a host symlink mounted at its own path stays a symlink.
