@@ -152,6 +152,23 @@ func BenchmarkCall(b *testing.B) {
 	}
 }
 
+// BenchmarkStop measures one stop beside that of a bare tracer in C, which is
+// what the kernel's part of it costs.
+func BenchmarkStop(b *testing.B) {
+	need(b, "gcc")
+	tracer := filepath.Join(b.TempDir(), "tracer")
+	if out, err := exec.Command("gcc", "-O2", "-o", tracer, "testdata/tracer.c").CombinedOutput(); err != nil {
+		b.Fatalf("%v: %s", err, out)
+	}
+	n := strconv.Itoa(max(b.N, 1000))
+	bare := nanoseconds(b, native(b, exec.Command(tracer, n)))
+	in := nanoseconds(b, jailed(b, &jail.Jail{}, guestCommand("bench", "getppid", n), policy.Overlay()))
+	b.ReportMetric(bare, "C-tracer-ns/op")
+	b.ReportMetric(in, "jailed-ns/op")
+	b.ReportMetric(in/bare, "ratio")
+	b.ReportMetric(0, "ns/op")
+}
+
 // BenchmarkSpawn measures whole runs, from Spawn to the end of Wait.
 func BenchmarkSpawn(b *testing.B) {
 	warm, err := jail.KeepWarm()

@@ -111,7 +111,7 @@ func (f programFile) Map(off, n int64, write bool) (fdtable.Mapping, error) {
 
 // startStub starts the stub with the guest's arguments and stops it.
 func (w *warden) startStub(t *thread, im *loader.Image, env []string) (*newImage, error) {
-	path := stub.Path(int(w.parts.stub.Fd()), len(im.ExecFn)+1)
+	path := stub.Path(int(w.parts.stub.Fd()), len(im.ExecFn))
 	pid, err := syscall.ForkExec(path, im.Args, &syscall.ProcAttr{
 		Env:   env,
 		Files: w.parts.files(w.arena, w.arenaRead),
@@ -307,7 +307,7 @@ func (n *newImage) patchStack(im *loader.Image, r emulate.ExecRequest) error {
 	p := im.Patch(n.regs.R15)
 	c := n.owner.task.Cred
 	p.UID, p.EUID, p.GID, p.EGID = c.RUID, c.EUID, c.RGID, c.EGID
-	p.Room = len(im.ExecFn) + 1
+	p.Room = len(im.ExecFn)
 	p.HideVDSO = w.sys.HideVDSO
 	if w.seeded {
 		p.Random = make([]byte, 16)
