@@ -1,0 +1,2 @@
+#!/busybox sh
+echo "a script out of embed.FS, $0 $1, sees" *
