@@ -5,6 +5,7 @@ package vfs
 import (
 	"bytes"
 	"cmp"
+	"fmt"
 	"io/fs"
 	"path"
 	"slices"
@@ -19,6 +20,8 @@ type Changed struct {
 	Kind ChangeKind
 	Mode fs.FileMode // type and permissions, of what was removed those it had
 }
+
+func (c Changed) String() string { return fmt.Sprintf("%-8s %s", c.Kind, c.Path) }
 
 // ChangeKind says what happened to a path.
 type ChangeKind string
