@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -46,7 +47,7 @@ func sh(script string) *exec.Cmd { return exec.Command("/bin/sh", "-c", script) 
 // TestTree reads the guest's files while it runs and after it.
 func TestTree(t *testing.T) {
 	j, p := shell(t)
-	cmd := sh(`cd /tmp; mkdir -p d/e; echo one > d/e/f; ln -s d/e/f link; mkfifo fifo; echo ready; read x; echo $x >> d/e/f; rm link; mkdir d/g`)
+	cmd := sh(`cd /tmp; mkdir -p d/e; echo one > d/e/f; ln -s d/e/f link; echo ready; read x; echo $x >> d/e/f; rm link; mkdir d/g`)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -86,9 +87,8 @@ func TestTree(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	look(map[string]string{"tmp/d/e/f": "one\n", "tmp/link": "one\n", "ro/kept": "as it was\n", "tmp/none": "none",
-		"proc/1/comm": "sh\n", "proc/self/comm": "none"})
-	if changed := proc.Changes(); len(changed) != 5 {
+	look(map[string]string{"tmp/d/e/f": "one\n", "tmp/link": "one\n", "ro/kept": "as it was\n", "tmp/none": "none", "proc/1/comm": "sh\n"})
+	if changed := proc.Changes(); len(changed) != 4 {
 		t.Errorf("changes during the run: %v", changed)
 	}
 	fmt.Fprintln(in, "two")
@@ -156,7 +156,7 @@ func TestStats(t *testing.T) {
 	}
 }
 
-// counter is a Node of Go code: a file whose content is made at each open.
+// TestNodes: files whose content is made by Go code at each open.
 func TestNodes(t *testing.T) {
 	j, p := shell(t)
 	n := 0
@@ -168,8 +168,6 @@ func TestNodes(t *testing.T) {
 	got := jailed(t, j, sh(`cat /made/count /made/count /made/fixed; cat /made/fails; ls /made; echo x > /made/count`), p)
 	want := result{Stdout: "1\n2\nfixed\ncount\nfails\nfixed\n", Err: "exit status 1",
 		Stderr: "cat: can't open '/made/fails': No such device\n/bin/sh: can't create /made/count: Permission denied\n"}
-	want.Stderr = strings.ReplaceAll(want.Stderr, "/bin/sh: ", "/bin/sh: line 0: ")
-	got.Stderr = strings.ReplaceAll(got.Stderr, "/bin/sh: line 1: ", "/bin/sh: line 0: ")
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("nodes of Go code (-want +got):\n%s", diff)
 	}
@@ -316,31 +314,35 @@ func TestRandomEnds(t *testing.T) {
 	}
 }
 
-// TestLogger: calls that are not there are recorded once each.
+func init() {
+	guests["calls"] = func(args []string) { // makes the calls numbered
+		for _, a := range args {
+			nr, err := strconv.Atoi(a)
+			check(err)
+			_, _, errno := unix.RawSyscall6(uintptr(nr), 0, 0, 0, 0, 0, 0)
+			fmt.Println(nr, errno)
+		}
+	}
+}
+
+// TestLogger: calls that are not there are recorded once each, errors of ours
+// each time.
 func TestLogger(t *testing.T) {
 	t.Setenv("OUBLIETTE_STRICT", "")
 	core, logs := observer.New(zap.DebugLevel)
-	need(t, "busybox")
-	j, p := shell(t)
-	j.Logger = zap.New(core)
+	j := &jail.Jail{Logger: zap.New(core)}
 	j.Handlers = map[string]emulate.Handler{"getuid": func(*emulate.Call) (uint64, error) { return 0, errors.New("without an errno") }}
-	if got := jailed(t, j, sh(`id -ru; chroot /tmp true; swapoff /x; swapoff /x`), p); !strings.Contains(got.Stderr, "not implemented") {
-		t.Errorf("%+v", got)
+	uring, getuid := strconv.Itoa(unix.SYS_IO_URING_SETUP), strconv.Itoa(unix.SYS_GETUID)
+	cmd := guestCommand("calls", uring, getuid, uring)
+	if got, want := jailed(t, j, cmd, policy.Overlay()), fmt.Sprintf("%s %v\n%s %v\n%[1]s %[2]v\n", uring, unix.ENOSYS, getuid, unix.EIO); got.Stdout != want {
+		t.Errorf("%+v, want %q", got, want)
 	}
-	var got []string
+	records := make(map[string]int)
 	for _, e := range logs.All() {
-		got = append(got, fmt.Sprintf("%s %s %v", e.Level, e.Message, e.ContextMap()["call"]))
+		records[fmt.Sprintf("%s %s %v", e.Level, e.Message, e.ContextMap()["call"])]++
 	}
-	for _, want := range []string{"info call not emulated swapoff", "warn error without an errno getuid"} {
-		n := 0
-		for _, s := range got {
-			if s == want {
-				n++
-			}
-		}
-		if n == 0 || strings.HasPrefix(want, "info") && n > 1 {
-			t.Errorf("%d records %q in %q", n, want, got)
-		}
+	if records["info call not emulated io_uring_setup"] != 1 || records["warn error without an errno getuid"] == 0 {
+		t.Errorf("records: %v", records)
 	}
 }
 

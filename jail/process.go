@@ -217,6 +217,9 @@ func (p *Process) do(fn func()) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		fn()
+		if p.w.sys.FS != nil {
+			_ = p.w.sys.FS.Close() // what fn opened of host mounts
+		}
 	}
 }
 

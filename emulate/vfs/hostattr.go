@@ -42,6 +42,9 @@ func (n *hostNode) stat(a *Attr) error {
 		*a = n.attr
 		return nil
 	}
+	if n == n.h.root { // after Close
+		return n.pin(func(fd int) error { return statAt(fd, "", a) })
+	}
 	return n.each(func(dirfd int, name string) error {
 		if err := statAt(dirfd, name, a); err != nil {
 			return err
