@@ -35,7 +35,7 @@ func (w *warden) startBell() error {
 		if tid == pid {
 			break
 		}
-		w.backlog = append(w.backlog, stopEvent{tid, ws})
+		w.backlog = append(w.backlog, stopEvent{tid: tid, status: ws})
 	}
 	if err := w.emptyBell(pid); err != nil {
 		return &Error{Op: "bell", Err: err}

@@ -37,6 +37,7 @@ type callRow struct {
 type stopEvent struct {
 	tid    int
 	status unix.WaitStatus
+	usage  unix.Rusage
 }
 
 // warden traces one jail. One goroutine, locked to one OS thread, owns all of
@@ -112,6 +113,7 @@ func (w *warden) loop() {
 		if len(w.backlog) > 0 {
 			e := w.backlog[0]
 			w.backlog = w.backlog[1:]
+			w.usage = e.usage
 			w.dispatch(e.tid, e.status)
 			continue
 		}
@@ -131,7 +133,22 @@ func (w *warden) loop() {
 			w.abandon()
 			return
 		}
+		w.gather()
 		w.dispatch(tid, ws)
+	}
+}
+
+// gather takes what other threads have to report before the first one goes on:
+// wait4 looks at the youngest first, and while those are busy the rest would
+// starve.
+func (w *warden) gather() {
+	for len(w.threads) > 2 {
+		var e stopEvent
+		var err error
+		if e.tid, e.status, err = ptrace.Wait(unix.WNOHANG, &e.usage); err != nil || e.tid == 0 {
+			return
+		}
+		w.backlog = append(w.backlog, e)
 	}
 }
 
