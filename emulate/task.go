@@ -46,8 +46,7 @@ type System struct {
 
 // Limits bounds a whole jail; 0 is no bound.
 type Limits struct {
-	Tasks int   // alive at once
-	Disk  int64 // bytes in memory file systems
+	Tasks int // alive at once
 }
 
 // Process is a thread group.

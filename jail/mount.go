@@ -58,7 +58,7 @@ func (w *warden) mount(j *Jail, cmd *exec.Cmd) error {
 			return &Error{Op: "mount " + p, Err: err}
 		}
 	}
-	w.sys.Shm = vfs.NewMem(vfs.MemOptions{Bytes: w.policy.Limits.Disk, Now: w.now})
+	w.sys.Shm = vfs.NewMem(w.memOptions(policy.Mount{}))
 	if err := errors.Join(w.sys.Shm.UseArena(w.arena), w.sys.FS.UseArenas(w.arena, w.parts.cache)); err != nil {
 		return &Error{Op: "arena", Err: err}
 	}
@@ -86,7 +86,7 @@ func (w *warden) rootNode(mounts []policy.Mount) (vfs.Node, []policy.Mount, erro
 			return n, slices.Delete(mounts, i, i+1), nil
 		}
 	}
-	return vfs.NewMem(vfs.MemOptions{Now: w.now}).Root(), mounts, nil
+	return vfs.NewMem(w.memOptions(policy.Mount{})).Root(), mounts, nil
 }
 
 func (w *warden) mountOne(m policy.Mount) error {
@@ -142,7 +142,7 @@ func (w *warden) node(m policy.Mount) (vfs.Node, error) {
 		}
 		return vfs.NewBytes(mode, []byte(m.Text)), nil
 	case policy.KindDev:
-		dev, err := emulate.NewDev(w.sys, vfs.MemOptions{Now: w.now})
+		dev, err := emulate.NewDev(w.sys, w.memOptions(m))
 		if err != nil {
 			return nil, err
 		}
@@ -154,7 +154,7 @@ func (w *warden) node(m policy.Mount) (vfs.Node, error) {
 }
 
 func (w *warden) memOptions(m policy.Mount) vfs.MemOptions {
-	return vfs.MemOptions{Bytes: m.Bytes, Inodes: m.Inodes, Now: w.now}
+	return vfs.MemOptions{Bytes: m.Bytes, Inodes: m.Inodes, Within: &w.disk, Now: w.now}
 }
 
 // now is the guest's wall clock.

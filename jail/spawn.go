@@ -100,7 +100,8 @@ func newWarden(j *Jail, pol policy.Policy) (_ *warden, err error) {
 	if w.arena, err = arena.New(); err != nil {
 		return nil, &Error{Op: "arena", Err: err}
 	}
-	w.arena.InUse = w.slotsInUse
+	w.arena.InUse, w.arena.Limit = w.slotsInUse, pol.Limits.Disk
+	w.disk.Bytes = pol.Limits.Disk
 	if w.arenaRead, err = w.arena.ReadOnly(); err != nil {
 		return nil, &Error{Op: "arena", Err: err}
 	}
@@ -109,7 +110,7 @@ func newWarden(j *Jail, pol policy.Policy) (_ *warden, err error) {
 	}
 	id := pol.Identity
 	w.sys = &emulate.System{Host: w, Hostname: id.Hostname, CPUs: id.CPUs, ArenaFDs: arenaFDs,
-		HideVDSO: !w.hostClock(), Limits: emulate.Limits{Tasks: pol.Limits.Tasks, Disk: pol.Limits.Disk}}
+		HideVDSO: !w.hostClock(), Limits: emulate.Limits{Tasks: pol.Limits.Tasks}}
 	if w.sys.Hostname == "" {
 		w.sys.Hostname = "oubliette"
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"oubliette/emulate"
+	"oubliette/emulate/vfs"
 	"oubliette/internal/arena"
 	"oubliette/internal/ptrace"
 	"oubliette/internal/sysno"
@@ -68,6 +69,7 @@ type warden struct {
 	parts       *parts
 	arena       *arena.Arena // of this jail's in-memory files
 	arenaRead   *os.File
+	disk        vfs.Quota // policy.Limits.Disk over all in-memory files
 	streams     streams
 	clock       func() time.Time // nil: the host's
 	virtual     *virtualClock    // nil: clock, or the host one
@@ -118,7 +120,11 @@ func (w *warden) loop() {
 			continue
 		}
 		if len(w.threads) == 0 && len(w.doomed) == 0 && len(w.loading) == 0 {
-			return
+			if len(w.early) == 0 {
+				return
+			}
+			w.killAll() // children whose parents died in the act
+			continue
 		}
 		if w.virtual != nil && w.idle() && w.virtual.pending() {
 			w.guard(w.virtual.fire)
@@ -182,6 +188,9 @@ func (w *warden) dispatch(tid int, ws unix.WaitStatus) {
 			} else {
 				_ = ptrace.Cont(tid, 0)
 			}
+		} else if !last && w.ended {
+			_ = unix.Kill(tid, unix.SIGKILL)
+			w.doomed[tid] = struct{}{}
 		} else if !last {
 			w.early[tid] = ws
 		}
