@@ -29,7 +29,7 @@ func fchdir(c *Call) (uint64, error) {
 		return 0, err
 	}
 	e := entryOf(d)
-	if err := c.mayEnter(e); err != nil {
+	if err := c.Task.mayEnter(e); err != nil {
 		return 0, err
 	}
 	c.enter(e)
@@ -58,10 +58,10 @@ func (c *Call) directory(i int) (*vfs.Dentry, error) {
 	if err != nil {
 		return nil, err
 	}
-	return e, c.mayEnter(e)
+	return e, c.Task.mayEnter(e)
 }
 
-func (c *Call) mayEnter(e *vfs.Dentry) error {
+func (t *Task) mayEnter(e *vfs.Dentry) error {
 	if !e.IsDir() {
 		return unix.ENOTDIR
 	}
@@ -69,7 +69,7 @@ func (c *Call) mayEnter(e *vfs.Dentry) error {
 	if err != nil {
 		return err
 	}
-	return vfs.Access(a, c.Task.Access(), vfs.MayExec)
+	return vfs.Access(a, t.Access(), vfs.MayExec)
 }
 
 // getcwd is fs/d_path.c:getcwd: it returns the length with the NUL.

@@ -235,8 +235,8 @@ func (t *Task) Chdir(p string) error {
 	if err != nil {
 		return err
 	}
-	if _, ok := found.Dentry.Node.(vfs.Directory); !ok {
-		return unix.ENOTDIR
+	if err := t.mayEnter(found.Dentry); err != nil {
+		return err
 	}
 	t.FS.Cwd = found.Dentry
 	return nil

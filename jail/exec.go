@@ -26,6 +26,10 @@ var arenaFDs = [3]int{1021, 1022, 1023}
 // nobody is who a guest is on the host when the caller is root.
 const nobody = 65534
 
+// running is the status of a process that was not waited for yet: 0 would be its
+// exit.
+const running = unix.WaitStatus(0xffff)
+
 // options are what a guest is traced with.
 const options = unix.PTRACE_O_EXITKILL | unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACESECCOMP |
 	unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_TRACEFORK | unix.PTRACE_O_TRACEVFORK
@@ -124,7 +128,7 @@ func (w *warden) startStub(t *thread, im *loader.Image, env []string) (*newImage
 		return nil, err
 	}
 	w.pin.join(pid)
-	n := &newImage{owner: t, tid: pid}
+	n := &newImage{owner: t, tid: pid, status: running}
 	w.loading[pid] = n
 	if err := ptrace.Seize(pid, unix.PTRACE_O_EXITKILL); err != nil {
 		_ = unix.Kill(pid, unix.SIGKILL)

@@ -92,12 +92,8 @@ func jailed(t testing.TB, j *jail.Jail, cmd *exec.Cmd, p policy.Policy) result {
 	if err != nil {
 		t.Fatalf("Spawn %v: %v", cmd.Args, err)
 	}
-	return result{out.String(), errs.String(), errText(proc.Wait())}.after(&out, &errs)
-}
-
-func (r result) after(out, errs *bytes.Buffer) result {
-	r.Stdout, r.Stderr = out.String(), errs.String()
-	return r
+	err = proc.Wait()
+	return result{out.String(), errs.String(), errText(err)}
 }
 
 func errText(err error) string {

@@ -45,16 +45,19 @@ func (w *warden) mount(j *Jail, cmd *exec.Cmd) error {
 		}
 	}
 	for _, p := range slices.Sorted(maps.Keys(j.Mounts)) {
+		if j.Mounts[p] == nil {
+			return &Error{Op: "mount " + p, Err: errors.New("the fs.FS in Jail.Mounts is nil")}
+		}
 		n, err := vfs.NewIOFS(j.Mounts[p], vfs.IOFSOptions{})
 		if err == nil {
-			err = w.sys.FS.Mount(p, n)
+			err = w.mountAt(p, n)
 		}
 		if err != nil {
 			return &Error{Op: "mount " + p, Err: err}
 		}
 	}
 	for _, p := range slices.Sorted(maps.Keys(j.Nodes)) {
-		if err := w.sys.FS.Mount(p, j.Nodes[p]); err != nil {
+		if err := w.mountAt(p, j.Nodes[p]); err != nil {
 			return &Error{Op: "mount " + p, Err: err}
 		}
 	}
@@ -64,6 +67,17 @@ func (w *warden) mount(j *Jail, cmd *exec.Cmd) error {
 	}
 	w.sys.FS.Record()
 	return nil
+}
+
+// mountAt puts a node of the Jail's at an absolute path.
+func (w *warden) mountAt(p string, n vfs.Node) error {
+	switch {
+	case !path.IsAbs(p):
+		return errors.New("it is relative: write an absolute path of the guest's")
+	case n == nil:
+		return errors.New("the Node is nil")
+	}
+	return w.sys.FS.Mount(path.Clean(p), n)
 }
 
 // depth orders mounts: outer before inner.
@@ -94,11 +108,15 @@ func (w *warden) mountOne(m policy.Mount) error {
 		return w.sys.FS.Mount(m.Guest, vfs.NewLink(target))
 	}
 	n, err := w.node(m)
-	if errors.Is(err, fs.ErrNotExist) && m.Optional {
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && m.Optional:
 		return nil
-	}
-	if err != nil {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: create it, or make the mount optional", err)
+	case err != nil:
 		return err
+	case m.Kind == policy.KindHost && !m.Optional && unix.Faccessat(unix.AT_FDCWD, m.Host, unix.R_OK, unix.AT_EACCESS) == unix.EACCES:
+		return fmt.Errorf("%s: %w: the caller may not read it", m.Host, unix.EACCES)
 	}
 	if err := w.sys.FS.Mount(path.Clean(m.Guest), n); err != nil {
 		return err

@@ -53,13 +53,13 @@ func newParts() (*parts, error) {
 	c, err := arena.NewCache(cacheBudget)
 	if err != nil {
 		_ = s.Close()
-		return nil, &Error{Op: "arena", Err: err}
+		return nil, &Error{Op: "spawn", Err: err}
 	}
 	ro, err := c.ReadOnly()
 	if err != nil {
 		_ = s.Close()
 		_ = c.Close()
-		return nil, &Error{Op: "arena", Err: err}
+		return nil, &Error{Op: "spawn", Err: err}
 	}
 	return &parts{stub: s, cache: c, ro: ro, root: os.Geteuid() == 0}, nil
 }

@@ -37,7 +37,7 @@ var defaultEnv = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bi
 // spawn makes the warden and lets it start the first process.
 func (j *Jail) spawn(cmd *exec.Cmd, pol policy.Policy) (*Process, error) {
 	if err := pol.Validate(); err != nil {
-		return nil, &Error{Op: "policy", Err: err}
+		return nil, &Error{Op: "spawn", Err: err}
 	}
 	w, err := newWarden(j, pol)
 	if err != nil {
@@ -78,7 +78,7 @@ func (j *Jail) spawn(cmd *exec.Cmd, pol policy.Policy) (*Process, error) {
 func newWarden(j *Jail, pol policy.Policy) (_ *warden, err error) {
 	w := &warden{policy: &pol, table: pol.Table(), log: j.Logger, threads: make(map[int]*thread),
 		early: make(map[int]unix.WaitStatus), doomed: make(map[int]struct{}), loading: make(map[int]*newImage),
-		logged: make(map[string]int)}
+		logged: make(map[string]int), streams: streams{quit: -1}}
 	if w.log == nil {
 		w.log = zap.NewNop()
 	}
@@ -98,12 +98,12 @@ func newWarden(j *Jail, pol policy.Policy) (_ *warden, err error) {
 		}
 	}()
 	if w.arena, err = arena.New(); err != nil {
-		return nil, &Error{Op: "arena", Err: err}
+		return nil, &Error{Op: "spawn", Err: err}
 	}
 	w.arena.InUse, w.arena.Limit = w.slotsInUse, pol.Limits.Disk
 	w.disk.Bytes = pol.Limits.Disk
 	if w.arenaRead, err = w.arena.ReadOnly(); err != nil {
-		return nil, &Error{Op: "arena", Err: err}
+		return nil, &Error{Op: "spawn", Err: err}
 	}
 	if err := w.hostState(); err != nil {
 		return nil, err
@@ -188,6 +188,9 @@ func (w *warden) handlers(j *Jail) error {
 		nr, ok := sysno.Number(name)
 		if !ok || nr >= maxCalls {
 			return &Error{Op: "Jail.Handlers", Err: fmt.Errorf("no system call is named %q", name)}
+		}
+		if do == nil {
+			return &Error{Op: "Jail.Handlers", Err: fmt.Errorf("the handler of %s is nil: for ENOSYS use a rule that denies", name)}
 		}
 		w.sys.Handlers[nr], w.rows[nr].do = do, do
 	}
@@ -293,12 +296,26 @@ func (w *warden) begin(j *Jail, cmd *exec.Cmd) error {
 	return nil
 }
 
-// execError names the program in an errno of execve.
+// execError names the program in an errno of execve, and what to do about it.
 func execError(program string, err error) error {
-	if errno, ok := err.(unix.Errno); ok {
-		return &Error{Op: "exec", Err: &os.PathError{Op: "exec", Path: program, Err: errno}}
+	errno, ok := err.(unix.Errno)
+	if !ok {
+		return err
 	}
-	return err
+	if advice := execAdvice[errno]; advice != "" {
+		err = fmt.Errorf("%w: %s", errno, advice)
+	}
+	return &Error{Op: "exec " + program, Err: err}
+}
+
+var execAdvice = map[unix.Errno]string{
+	unix.ENOENT:  "mount it, and the interpreter it names, in the guest's tree",
+	unix.EACCES:  "it must be a regular file that the guest's user may execute",
+	unix.ENOEXEC: "it must be a whole x86-64 ELF program, or a script that starts with #!",
+	unix.ELOOP:   "its symlinks, or the interpreters of its #! line, lead in a circle",
+	unix.EINVAL:  "arguments and environment may not contain a NUL byte",
+	unix.EPERM:   "the host must allow process_vm_readv and process_vm_writev, as Docker's default seccomp profile does",
+	unix.E2BIG:   "its arguments and environment are too long",
 }
 
 // setLimits gives task 1 its resource limits: the caller's, cut by the policy.
@@ -330,7 +347,7 @@ func (w *warden) prepare(t *emulate.Task, cmd *exec.Cmd, env []string) (string, 
 		}
 	}
 	if err := t.Chdir(dir); err != nil {
-		return "", &Error{Op: "cmd.Dir", Err: &os.PathError{Op: "chdir", Path: dir, Err: err}}
+		return "", &Error{Op: "cmd.Dir " + dir, Err: fmt.Errorf("%w: it must be a directory of the guest's tree", err)}
 	}
 	bare := ""
 	if len(cmd.Args) > 0 && !strings.Contains(cmd.Args[0], "/") {

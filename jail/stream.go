@@ -46,8 +46,11 @@ func (s *streams) newHostFile(f *os.File) (*hostFile, error) {
 	cerr := raw.Control(func(fd uintptr) {
 		h.fd, err = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 3)
 	})
-	if cerr != nil || err != nil {
-		return nil, firstError(cerr, err)
+	if cerr != nil {
+		return nil, os.ErrClosed // the only reason there is
+	}
+	if err != nil {
+		return nil, err
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(h.fd, &st); err != nil {

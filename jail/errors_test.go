@@ -1,0 +1,271 @@
+//go:build linux && amd64
+
+package jail_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/fstest"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"oubliette/emulate"
+	"oubliette/emulate/vfs"
+	"oubliette/jail"
+	"oubliette/policy"
+)
+
+// badTree has programs that are none.
+func badTree() fstest.MapFS {
+	changed := func(at int, b byte) []byte {
+		e := tinyELF()
+		e[at] = b
+		return e
+	}
+	i386 := changed(18, 3)
+	i386[4] = 1
+	return fstest.MapFS{
+		"good":   {Data: tinyELF(), Mode: 0o755},
+		"arm64":  {Data: changed(18, 183), Mode: 0o755},
+		"i386":   {Data: i386, Mode: 0o755},
+		"cut":    {Data: tinyELF()[:70], Mode: 0o755},
+		"text":   {Data: []byte("hello"), Mode: 0o755},
+		"empty":  {Mode: 0o755},
+		"plain":  {Data: tinyELF(), Mode: 0o644},
+		"script": {Data: []byte("#!/none\n"), Mode: 0o755},
+		"loop":   {Data: []byte("#!/loop\n"), Mode: 0o755},
+		"dir/x":  {Mode: 0o644},
+	}
+}
+
+// TestSpawnErrors: each mistake is one error that says what to do, and nothing
+// of the jail remains.
+func TestSpawnErrors(t *testing.T) {
+	closed, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed.Close()
+	ran := exec.Command("/bin/true")
+	if err := ran.Run(); err != nil {
+		t.Fatal(err)
+	}
+	command := func(change func(*exec.Cmd)) func(*jail.Jail, *policy.Policy) *exec.Cmd {
+		return func(*jail.Jail, *policy.Policy) *exec.Cmd {
+			cmd := exec.Command("/good")
+			change(cmd)
+			return cmd
+		}
+	}
+	mount := func(m policy.Mount) func(*jail.Jail, *policy.Policy) *exec.Cmd {
+		return func(_ *jail.Jail, p *policy.Policy) *exec.Cmd {
+			p.Mounts = []policy.Mount{m}
+			return exec.Command("/good")
+		}
+	}
+	with := func(change func(*jail.Jail)) func(*jail.Jail, *policy.Policy) *exec.Cmd {
+		return func(j *jail.Jail, _ *policy.Policy) *exec.Cmd {
+			change(j)
+			return exec.Command("/good")
+		}
+	}
+	program := func(path string) func(*jail.Jail, *policy.Policy) *exec.Cmd {
+		return command(func(c *exec.Cmd) { c.Path = path })
+	}
+	for _, c := range []struct {
+		name  string
+		make  func(*jail.Jail, *policy.Policy) *exec.Cmd
+		errno error // inside
+		want  string
+	}{
+		{"missing", program("/missing"), fs.ErrNotExist, "exec /missing: no such file or directory: mount it"},
+		{"not in PATH", func(*jail.Jail, *policy.Policy) *exec.Cmd { return &exec.Cmd{Path: "none", Args: []string{"none"}} },
+			exec.ErrNotFound, `"none": executable file not found in $PATH of the guest (`},
+		{"directory", program("/dir"), unix.EACCES, "exec /dir: permission denied: it must be a regular file"},
+		{"not executable", program("/plain"), unix.EACCES, "may execute"},
+		{"arm64", program("/arm64"), unix.ENOEXEC, "exec /arm64: exec format error: it must be a whole x86-64 ELF program"},
+		{"i386", program("/i386"), unix.ENOEXEC, "x86-64"},
+		{"corrupt", program("/cut"), unix.ENOEXEC, "whole"},
+		{"text", program("/text"), unix.ENOEXEC, "#!"},
+		{"empty", program("/empty"), unix.ENOEXEC, "#!"},
+		{"no interpreter", program("/script"), fs.ErrNotExist, "the interpreter it names"},
+		{"script of itself", program("/loop"), unix.ELOOP, "circle"},
+		{"no path", program(""), nil, "exec.Cmd has no Path"},
+		{"Dir missing", command(func(c *exec.Cmd) { c.Dir = "/none" }), unix.ENOENT, "cmd.Dir /none: no such file or directory: it must be a directory"},
+		{"Dir a file", command(func(c *exec.Cmd) { c.Dir = "/text" }), unix.ENOTDIR, "cmd.Dir /text: not a directory"},
+		{"SysProcAttr", command(func(c *exec.Cmd) { c.SysProcAttr = &syscall.SysProcAttr{} }), nil, "use policy.Identity and policy.Limits"},
+		{"Cancel", command(func(c *exec.Cmd) { c.Cancel = func() error { return nil } }), nil, "made by exec.CommandContext"},
+		{"started", func(*jail.Jail, *policy.Policy) *exec.Cmd { return ran }, nil, "was started before"},
+		{"Stdin closed", command(func(c *exec.Cmd) { c.Stdin = closed }), os.ErrClosed, "descriptor 0: file already closed"},
+		{"ExtraFiles closed", command(func(c *exec.Cmd) { c.ExtraFiles = []*os.File{closed} }), os.ErrClosed, "descriptor 3: "},
+		{"NUL in Args", command(func(c *exec.Cmd) { c.Args = []string{"a\x00b"} }), unix.EINVAL, "NUL byte"},
+		{"NUL in Env", command(func(c *exec.Cmd) { c.Env = []string{"A=\x00"} }), unix.EINVAL, "NUL byte"},
+		{"argument too long", command(func(c *exec.Cmd) { c.Args = []string{strings.Repeat("x", 1<<18)} }), unix.E2BIG, "too long"},
+
+		{"mount missing", mount(policy.Mount{Guest: "/m", Kind: policy.KindHost, Host: "/no/where"}), fs.ErrNotExist, "mount /m: mount /no/where: no such file or directory: create it, or make the mount optional"},
+		{"mount relative", mount(policy.Mount{Guest: "m", Kind: policy.KindHost, Host: "/usr"}), nil, `mounts[0].guest: "m" is relative: write an absolute path`},
+		{"mount of procfs", mount(policy.Mount{Guest: "/m", Kind: policy.KindHost, Host: "/proc"}), unix.EACCES, "mount a virtual one"},
+		{"mount of a device", mount(policy.Mount{Guest: "/m", Kind: policy.KindHost, Host: "/dev/null"}), unix.ENODEV, "neither a directory nor a regular file"},
+		{"mount kind", mount(policy.Mount{Guest: "/m", Kind: "hots"}), nil, `"hots" is not host, memory`},
+		{"call name", func(_ *jail.Jail, p *policy.Policy) *exec.Cmd {
+			p.Calls = append(p.Calls, policy.Rule{Calls: []string{"opennat"}, Action: policy.Deny})
+			return exec.Command("/good")
+		}, nil, `no x86-64 call is named "opennat": write openat`},
+		{"what a program needs", func(_ *jail.Jail, p *policy.Policy) *exec.Cmd {
+			*p = policy.Prison()
+			return exec.Command("/no/program")
+		}, fs.ErrNotExist, "finding what /no/program needs"},
+
+		{"nil FS", with(func(j *jail.Jail) { j.Mounts["/nil"] = nil }), nil, "mount /nil: the fs.FS in Jail.Mounts is nil"},
+		{"FS at a relative path", with(func(j *jail.Jail) { j.Mounts["rel"] = badTree() }), nil, "mount rel: it is relative"},
+		{"FS missing", with(func(j *jail.Jail) { j.Mounts["/m"] = os.DirFS("/no/where") }), fs.ErrNotExist, "mount /m: "},
+		{"nil Node", with(func(j *jail.Jail) { j.Nodes = map[string]vfs.Node{"/n": nil} }), nil, "the Node is nil"},
+		{"handler name", with(func(j *jail.Jail) { j.Handlers = map[string]emulate.Handler{"opennat": nil} }), nil, `no system call is named "opennat"`},
+		{"nil handler", with(func(j *jail.Jail) { j.Handlers = map[string]emulate.Handler{"openat": nil} }), nil, "the handler of openat is nil"},
+		{"two clocks", func(j *jail.Jail, p *policy.Policy) *exec.Cmd {
+			j.Clock, p.Time.Start = time.Now, time.Now()
+			return exec.Command("/good")
+		}, nil, "leave one out"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			before := hostState()
+			j, p := &jail.Jail{Mounts: map[string]fs.FS{"/": badTree()}}, empty()
+			cmd := c.make(j, &p)
+			proc, err := j.Spawn(cmd, p)
+			if err == nil {
+				t.Fatal("no error; Wait gives ", proc.Wait())
+			}
+			var e *jail.Error
+			if !errors.As(err, &e) {
+				t.Errorf("%T is no *jail.Error", err)
+			}
+			if c.errno != nil && !errors.Is(err, c.errno) {
+				t.Errorf("%v is not %v", err, c.errno)
+			}
+			if text := err.Error(); !strings.HasPrefix(text, "jail: ") || !strings.Contains(text, c.want) || strings.Contains(text, "\n") {
+				t.Errorf("%q, want %q in it", text, c.want)
+			}
+			if left := before.leaks(); left != "" {
+				t.Error("left behind:", left)
+			}
+		})
+	}
+}
+
+// TestUnreadableMount needs a caller who may not read everything.
+func TestUnreadableMount(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "private")
+	if err := os.Mkdir(dir, 0o300); err != nil {
+		t.Fatal(err)
+	}
+	p := empty()
+	p.Mounts = []policy.Mount{{Guest: "/m", Kind: policy.KindHost, Host: dir}}
+	proc, err := (&jail.Jail{Mounts: map[string]fs.FS{"/bin": badTree()}}).Spawn(exec.Command("/bin/good"), p)
+	if err == nil {
+		err = proc.Wait()
+	}
+	if os.Geteuid() == 0 {
+		if err != nil {
+			t.Errorf("as root: %v", err)
+		}
+	} else if !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), "the caller may not read it") {
+		t.Error(err)
+	}
+}
+
+// TestRefusedLeavesStreams: a command that is refused costs the caller nothing,
+// and its standard input least of all.
+func TestRefusedLeavesStreams(t *testing.T) {
+	before := hostState()
+	for range 3 {
+		cmd := exec.Command("/good")
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+		if _, err := jail.Spawn(cmd, empty()); err == nil {
+			t.Fatal("no error")
+		}
+	}
+	after := hostState()
+	for _, fd := range []string{"0", "1", "2"} {
+		if before.fds[fd] != after.fds[fd] {
+			t.Errorf("descriptor %s was %q and is %q", fd, before.fds[fd], after.fds[fd])
+		}
+	}
+}
+
+func init() { guests["host"] = hostGuest }
+
+// hostGuest is a process of this binary that spawns a jail where the kernel
+// refuses something: a system call, by a filter, or descriptors.
+func hostGuest(args []string) {
+	if args[0] == "nofile" {
+		check(unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 256, Max: 256}))
+	} else if err := refuse(callNumbers[args[0]], unix.EPERM); err != nil {
+		fmt.Println("cannot refuse:", err)
+		return
+	}
+	j := &jail.Jail{Mounts: map[string]fs.FS{"/": badTree()}}
+	cmd := exec.Command("/good")
+	cmd.Stdin, cmd.Stdout = strings.NewReader("x"), io.Discard
+	proc, err := j.Spawn(cmd, empty())
+	if err == nil {
+		err = proc.Wait()
+	}
+	fmt.Println(err)
+	if left := unwaited(); left != "" {
+		fmt.Println("left behind:", left)
+	}
+}
+
+// unwaited are this process's children.
+func unwaited() string { return hostState().children }
+
+var callNumbers = map[string]uint32{"ptrace": unix.SYS_PTRACE, "seccomp": unix.SYS_SECCOMP, "memfd_create": unix.SYS_MEMFD_CREATE,
+	"process_vm_readv": unix.SYS_PROCESS_VM_READV, "process_vm_writev": unix.SYS_PROCESS_VM_WRITEV}
+
+// refuse makes a call fail for this process and its children.
+func refuse(nr uint32, errno unix.Errno) error {
+	prog := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: nr, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(errno)},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+	}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	fprog := unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]}
+	_, _, e := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&fprog)))
+	if e != 0 {
+		return e
+	}
+	return nil
+}
+
+// TestHostRefuses: where the host lacks something the error says what.
+func TestHostRefuses(t *testing.T) {
+	for what, want := range map[string]string{
+		"ptrace":            "jail: ptrace: operation not permitted (kernel.yama.ptrace_scope is",
+		"seccomp":           "jail: seccomp: the host refuses it to a new process: operation not permitted",
+		"memfd_create":      "jail: spawn: arena: memfd_create: operation not permitted",
+		"process_vm_readv":  "jail: exec /good: operation not permitted: the host must allow process_vm_readv and process_vm_writev",
+		"process_vm_writev": "jail: exec /good: operation not permitted: the host must allow process_vm_readv and process_vm_writev",
+		"nofile":            "jail: prlimit: RLIMIT_NOFILE is 256, it must be at least 1024 (ulimit -n)",
+	} {
+		t.Run(what, func(t *testing.T) {
+			got := native(t, guestCommand("host", what))
+			if !strings.HasPrefix(got.Stdout, want) || strings.Count(got.Stdout, "\n") != 1 || got.Err != "" {
+				t.Errorf("%+v, want %q", got, want)
+			}
+		})
+	}
+}
