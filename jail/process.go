@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"oubliette/emulate"
 	"oubliette/emulate/vfs"
 )
 
@@ -165,7 +166,20 @@ func (p *Process) watch() {
 
 // Signal sends a signal to the jail's first process. os.ErrProcessDone after the
 // end.
-func (p *Process) Signal(sig os.Signal) error {
+func (p *Process) Signal(sig os.Signal) error { return p.signal(sig, (*warden).signalInit) }
+
+// SignalGroup sends a signal to the process group the jail began with, as a
+// terminal does when ^C is typed. os.ErrProcessDone after the end.
+func (p *Process) SignalGroup(sig os.Signal) error {
+	return p.signal(sig, func(w *warden, s unix.Signal) {
+		_ = w.sys.SignalGroup(1, emulate.Signal{Number: int(s), Code: siKernel}) // ESRCH: all have left it
+	})
+}
+
+// siKernel is SI_KERNEL: sent by the kernel, here its terminal.
+const siKernel = 0x80
+
+func (p *Process) signal(sig os.Signal, send func(*warden, unix.Signal)) error {
 	s, ok := sig.(unix.Signal)
 	if !ok {
 		return errors.New("jail: unsupported signal type")
@@ -176,7 +190,7 @@ func (p *Process) Signal(sig os.Signal) error {
 	if s == unix.SIGKILL {
 		return p.Kill()
 	}
-	p.w.box.post(func() { p.w.signalInit(s) })
+	p.w.box.post(func() { send(p.w, s) })
 	return nil
 }
 

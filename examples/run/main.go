@@ -155,7 +155,11 @@ func forward(proc *jail.Process) (stop func()) {
 	signal.Notify(c, unix.SIGTERM, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2)
 	go func() {
 		for s := range c {
-			_ = proc.Signal(s)
+			if s == unix.SIGINT || s == unix.SIGQUIT {
+				_ = proc.SignalGroup(s) // from the terminal
+			} else {
+				_ = proc.Signal(s)
+			}
 		}
 	}()
 	return func() {
