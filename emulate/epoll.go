@@ -12,7 +12,7 @@ const (
 	// maxEpollNests is EP_MAX_NESTS: epolls that watch epolls.
 	maxEpollNests = 4
 	// maxWatches bounds the items of a jail (fs.epoll.max_user_watches): ENOSPC.
-	maxWatches = 1 << 20
+	maxWatches = 1 << 18
 
 	epollPrivate  fdtable.Events = unix.EPOLLWAKEUP | unix.EPOLLONESHOT | unix.EPOLLET | unix.EPOLLEXCLUSIVE
 	epollOwn                     = epollPrivate &^ unix.EPOLLONESHOT

@@ -135,7 +135,7 @@ func (t *Task) CommitExec(exe *vfs.Dentry, comm string, args, env []string) {
 	s.tasks[t.TID] = t
 	t.UnshareFiles()
 	t.FDs.CloseOnExec()
-	p.timers.drop()
+	p.timers.drop(&s.ipc)
 	p.detachAll(s)
 	p.Exe, p.Args, p.Env, p.execed = exe, args, env, true
 	p.chldNoWait, p.chldNoStop = false, false // SIG_IGN stays, flags of handlers go

@@ -28,8 +28,9 @@ type ipcState struct {
 	mqueues map[string]*mqueue
 	mqBytes int64 // what they count against RLIMIT_MSGQUEUE
 
-	shm, sem, msg  ipcTable
-	sems, msgBytes int // semaphores and message bytes in all
+	shm, sem, msg        ipcTable
+	sems, undo, msgBytes int // semaphores, adjustments and message bytes in all
+	timers               int // of timer_create
 }
 
 // anonDev is the device number of what has no place in the tree.

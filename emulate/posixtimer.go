@@ -17,7 +17,7 @@ const (
 	sigevThread   = 2
 	sigevThreadID = 4
 	sigeventSize  = 64
-	// maxTimers bounds a process's timers, as RLIMIT_SIGPENDING does.
+	// maxTimers bounds the timers of a jail, as RLIMIT_SIGPENDING does a user's.
 	maxTimers = 1 << 15
 	// timerPause is the least time between two signals of one timer: what
 	// expires meanwhile is overrun, and the warden does other work too.
@@ -46,17 +46,18 @@ func (c *Call) timers() *processTimers {
 		p.timers.real = k
 		p.AtExit(func() {
 			k.cancel()
-			p.timers.drop()
+			p.timers.drop(&c.Sys.ipc)
 		})
 	}
 	return &p.timers
 }
 
 // drop ends the timers that execve(2) does not keep.
-func (pt *processTimers) drop() {
+func (pt *processTimers) drop(ipc *ipcState) {
 	for id, t := range pt.posix {
 		t.cancel()
 		delete(pt.posix, id)
+		ipc.timers--
 	}
 }
 
@@ -136,7 +137,8 @@ func timer_create(c *Call) (uint64, error) {
 		}
 		return 0, err
 	}
-	if len(pt.posix) >= maxTimers {
+	ipc := &c.Sys.ipc
+	if uint64(ipc.timers) >= min(maxTimers, c.Task.Limit(unix.RLIMIT_SIGPENDING)) {
 		return 0, unix.EAGAIN
 	}
 	for pt.posix[t.id] != nil {
@@ -150,6 +152,7 @@ func timer_create(c *Call) (uint64, error) {
 	}
 	t.ticker = ticker{sys: c.Sys, ring: t.fire}
 	pt.posix[t.id] = t
+	ipc.timers++
 	pt.lastID = (t.id + 1) & math.MaxInt32
 	return 0, nil
 }
@@ -232,6 +235,7 @@ func timer_delete(c *Call) (uint64, error) {
 	}
 	t.cancel()
 	delete(c.timers().posix, t.id)
+	c.Sys.ipc.timers--
 	return 0, nil
 }
 

@@ -8,12 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Bounds of ipc/sem.c; maxSems is ours, for all sets of a jail: ENOSPC.
+// Bounds of ipc/sem.c; the last two are ours, for all sets of a jail: ENOSPC for
+// semaphores, ENOMEM for what processes have to undo.
 const (
 	semMSL  = 32000 // semaphores of a set
 	semOPM  = 500   // operations of a call
 	semVMX  = 32767 // a value, and an adjustment
 	maxSems = 1 << 20
+	maxUndo = 4 << 20
 	semUndo = 0x1000
 )
 
@@ -105,8 +107,10 @@ func (s *semSet) attempt(ops []sembuf, p *Process) (*semWait, error) {
 			return &semWait{op.Num, op.Op == 0}, nil
 		case result > semVMX:
 			err = unix.ERANGE
-		case op.Flg&semUndo != 0 && !s.adjustable(p, op):
-			err = unix.ERANGE
+		case op.Flg&semUndo != 0:
+			if adj := s.undo[p][op.Num] - int32(op.Op); adj < -semVMX-1 || adj > semVMX {
+				err = unix.ERANGE
+			}
 		}
 		if err != nil {
 			back(i)
@@ -117,24 +121,41 @@ func (s *semSet) attempt(ops []sembuf, p *Process) (*semWait, error) {
 	return nil, nil
 }
 
-func (s *semSet) adjustable(p *Process, op sembuf) bool {
-	if s.undo[p] == nil {
-		s.undo[p] = make([]int32, len(s.sems))
-		p.AtExit(func() { s.exit(p) })
+// undoable gives a process that undoes what it did to a set room to note it.
+// ENOMEM.
+func (c *Call) undoable(s *semSet) error {
+	ipc, p := &c.Sys.ipc, c.Task.Process
+	if s.undo[p] != nil {
+		return nil
 	}
-	adj := s.undo[p][op.Num] - int32(op.Op)
-	return adj >= -semVMX-1 && adj <= semVMX
+	if ipc.undo+len(s.sems) > maxUndo {
+		return unix.ENOMEM
+	}
+	ipc.undo += len(s.sems)
+	s.undo[p] = make([]int32, len(s.sems))
+	if !p.undoes {
+		p.undoes = true
+		p.AtExit(func() {
+			for _, o := range ipc.sem.byIndex {
+				o.(*semSet).exit(ipc, p)
+			}
+		})
+	}
+	return nil
 }
 
 // exit is exit_sem: the process's adjustments are made.
-func (s *semSet) exit(p *Process) {
+func (s *semSet) exit(ipc *ipcState, p *Process) {
+	ipc.undo -= len(s.undo[p])
 	for i, adj := range s.undo[p] {
 		if adj != 0 {
 			s.sems[i] = semaphore{min(max(s.sems[i].value+adj, 0), semVMX), p.PID}
 		}
 	}
-	delete(s.undo, p)
-	s.queue.Wake()
+	if s.undo[p] != nil {
+		delete(s.undo, p)
+		s.queue.Wake()
+	}
 }
 
 // commit notes what a successful attempt changed beside the values.
@@ -178,7 +199,7 @@ func semtimedop(c *Call) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	set, mode := o.(*semSet), readBits
+	set, mode, undo := o.(*semSet), readBits, false
 	for _, op := range ops {
 		if int(op.Num) >= len(set.sems) {
 			return 0, unix.EFBIG
@@ -186,9 +207,15 @@ func semtimedop(c *Call) (uint64, error) {
 		if op.Op != 0 {
 			mode = writeBits
 		}
+		undo = undo || op.Flg&semUndo != 0
 	}
 	if err := c.ipcAccess(&set.ipcEntry, mode); err != nil {
 		return 0, err
+	}
+	if undo {
+		if err := c.undoable(set); err != nil {
+			return 0, err
+		}
 	}
 	return 0, c.doSemop(set, ops, s)
 }
@@ -285,8 +312,8 @@ func (c *Call) semOwn(set *semSet, cmd int, arg uint64) error {
 		return set.set(ds.Perm)
 	}
 	c.Sys.ipc.sems -= len(set.sems)
+	c.Sys.ipc.undo -= len(set.undo) * len(set.sems)
 	c.Sys.ipc.sem.remove(set)
-	clear(set.undo)
 	return nil
 }
 

@@ -85,6 +85,7 @@ type Process struct {
 	signalled             fdtable.Queue // woken when a signal was sent to it
 	timers                processTimers
 	shm                   shmAttached
+	undoes                bool // it has semaphores to adjust at its end
 	atExit                []func()
 }
 
