@@ -101,8 +101,24 @@ func parse(args []string) (o options, command []string, err error) {
 	case o.overlay && o.policy != "":
 		return o, nil, errors.New("-overlay and -policy exclude each other")
 	}
-	return o, f.Args(), nil
+	f.Visit(func(f *flag.Flag) {
+		switch s := f.Value.String(); {
+		case slices.Contains(positive, f.Name) && (strings.HasPrefix(s, "-") || strings.HasPrefix(s, "0")):
+			err = fmt.Errorf("-%s %s: it must be positive", f.Name, s)
+		case f.Name == "uid" && (o.uid < 0 || o.uid >= 1<<32-1):
+			err = fmt.Errorf("-uid %s: it must be 0 to %d", s, uint32(1<<32-2))
+		}
+	})
+	for _, kv := range o.env {
+		if strings.Index(kv, "=") < 1 {
+			err = fmt.Errorf("-env %q: it must be K=V", kv)
+		}
+	}
+	return o, f.Args(), err
 }
+
+// positive are the flags whose zero would be no limit at all.
+var positive = []string{"mem", "procs", "cpu", "timeout"}
 
 func run(args []string) (int, error) {
 	o, argv, err := parse(args)
@@ -237,19 +253,8 @@ func (o options) makePolicy() (policy.Policy, error) {
 			return p, fmt.Errorf("%s: %w", o.policy, err)
 		}
 	}
-	for _, m := range slices.Concat(mounts(o.ro, false), mounts(o.rw, true)) {
-		host, err := filepath.Abs(m.Host)
-		if err != nil {
-			return p, err
-		}
-		if _, err := os.Stat(host); err != nil {
-			return p, fmt.Errorf("mount: %w", err)
-		}
-		m.Host = host
-		if m.Guest == "" {
-			m.Guest = host
-		}
-		p.Mounts = append(p.Mounts, m)
+	if err := o.mount(&p); err != nil {
+		return p, err
 	}
 	if o.hostname != "" {
 		p.Identity.Hostname = o.hostname
@@ -290,11 +295,26 @@ func (o options) repeatable(p *policy.Policy) error {
 	return nil
 }
 
-// mounts reads HOST[:GUEST] flags.
-func mounts(flags []string, write bool) (list []policy.Mount) {
-	for _, s := range flags {
-		host, guest, _ := strings.Cut(s, ":")
-		list = append(list, policy.Mount{Kind: policy.KindHost, Host: host, Guest: guest, Write: write})
+// mount is -ro and -rw.
+func (o options) mount(p *policy.Policy) error {
+	for _, f := range []struct {
+		name string
+		list list
+	}{{"ro", o.ro}, {"rw", o.rw}} {
+		for _, s := range f.list {
+			host, guest, _ := strings.Cut(s, ":")
+			host, err := filepath.Abs(host)
+			if err == nil {
+				_, err = os.Stat(host)
+			}
+			if err != nil {
+				return fmt.Errorf("-%s %s: %w", f.name, s, err)
+			}
+			if guest == "" {
+				guest = host
+			}
+			p.Mounts = append(p.Mounts, policy.Mount{Kind: policy.KindHost, Host: host, Guest: guest, Write: f.name == "rw"})
+		}
 	}
-	return list
+	return nil
 }

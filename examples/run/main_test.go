@@ -1,0 +1,249 @@
+//go:build linux && amd64
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"oubliette/jail"
+	"oubliette/policy"
+)
+
+// mainVar makes a process of this binary the command itself.
+const mainVar = "OUBLIETTE_RUN_MAIN"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(mainVar) != "" {
+		os.Unsetenv(mainVar)
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// launcher is the command.
+func launcher(t testing.TB, args ...string) *exec.Cmd {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(exe, args...)
+	cmd.Env = append(os.Environ(), mainVar+"=1", "TERM=dumb")
+	cmd.Dir = t.TempDir()
+	return cmd
+}
+
+// launch runs the command to its end.
+func launch(t testing.TB, cmd *exec.Cmd) (stdout, stderr string, status int) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+}
+
+func sh(flags ...string) func(script string) []string {
+	return func(script string) []string { return append(flags, "--", "/bin/sh", "-c", script) }
+}
+
+func write(t testing.TB, dir, name, text string) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestRun holds the command line to its promises.
+func TestRun(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	shared := write(t, dir, "shared.txt", "shared\n")
+	tool, err := json.Marshal(policy.Tool())
+	if err != nil {
+		t.Fatal(err)
+	}
+	toolFile := write(t, dir, "tool.json", string(tool))
+	misspelt := write(t, dir, "misspelt.json", "{\n  \"calls\": [],\n  \"defualt\": \"emulate\"\n}\n")
+	badCall := write(t, dir, "call.json", `{"calls": [{"calls": ["opennat"], "action": "deny"}], "default": "emulate"}`)
+	noJSON := write(t, dir, "none.json", "calls: []\n")
+	killer := write(t, dir, "kill.json", strings.Replace(string(tool), `"calls":[`, `"calls":[{"calls":["getppid"],"action":"kill"},`, 1))
+	text := write(t, dir, "text", "hello")
+	for _, c := range []struct {
+		name   string
+		args   []string
+		stdin  string
+		stdout string // whole
+		stderr string // a part; "" is nothing at all
+		status int
+	}{
+		{"output", []string{"--", "/bin/echo", "hello", "world"}, "", "hello world\n", "", 0},
+		{"name without a slash", []string{"echo", "hello"}, "", "hello\n", "", 0},
+		{"input", []string{"--", "cat"}, "line\n", "line\n", "", 0},
+		{"status", sh()("exit 3"), "", "", "", 3},
+		{"status 125 of the guest's own", sh()("echo mine >&2; exit 125"), "", "", "mine\n", 125},
+		{"signal", sh()("kill -TERM $$"), "", "", "", 128 + 15},
+		{"segmentation fault", sh()("kill -SEGV $$"), "", "", "", 128 + 11},
+		{"environment", []string{"-env", "A=b", "-env", "C=d", "--", "env"}, "",
+			"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nHOME=/home/guest\nLANG=C.UTF-8\nTERM=dumb\nA=b\nC=d\n", "", 0},
+		{"identity", sh("-uid", "77", "-hostname", "cell")("id -u; id -g; hostname; cd /; pwd"), "", "77\n77\ncell\n/\n", "", 0},
+		{"home", sh()("pwd; id -un"), "", "/home/guest\nguest\n", "", 0},
+		{"directory", sh("-C", "/usr")("pwd"), "", "/usr\n", "", 0},
+		{"mount", sh("-ro", dir+":/in")("cat /in/shared.txt; echo x > /in/new"), "", "shared\n", "Read-only file system", 2},
+		{"mount at its own path", sh("-ro", dir)("cat " + shared), "", "shared\n", "", 0},
+		{"policy", sh("-policy", toolFile)("echo policy"), "", "policy\n", "", 0},
+		{"seed", sh("-seed", "7")("od -An -N8 -tx1 /dev/urandom; od -An -N8 -tx1 /dev/urandom"), "", seeded(t, "7"), "", 0},
+		{"time", sh("-time", "2001-09-09T01:46:40Z")("date -u +%FT%H:%M"), "", "2001-09-09T01:46\n", "", 0},
+		{"memory", sh("-mem", "100000000")("ulimit -v"), "", "97656\n", "", 0},
+		{"processor time", sh("-cpu", "1s")("while :; do :; done"), "", "", "", 128 + 24}, // SIGXCPU
+		{"tasks", sh("-procs", "1")("/bin/true | /bin/true; echo not reached"), "", "", "fork", 2},
+		{"time out", sh("-timeout", "100ms")("sleep 60"), "", "", "run: jail: limit wall (100ms) reached\n", 125},
+		{"changes", sh("-changes")("echo x > /tmp/made; mkdir d"), "", "", "created  /home/guest/d\ncreated  /tmp/made\n", 0},
+
+		{"no command", nil, "", "", "run: usage: run [flags] -- command", 125},
+		{"unknown flag", []string{"-frob", "--", "true"}, "", "", "run: flag provided but not defined: -frob", 125},
+		{"flag without value", []string{"-uid"}, "", "", "run: flag needs an argument: -uid", 125},
+		{"help", []string{"-help"}, "", "", "-overlay", 125},
+		{"missing program", []string{"--", "/no/program"}, "", "", "run: jail: exec /no/program: no such file or directory: mount it", 125},
+		{"missing name", []string{"--", "noprogram"}, "", "", "executable file not found in $PATH of the guest", 125},
+		{"directory", []string{"--", "/usr"}, "", "", "run: jail: exec /usr: permission denied", 125},
+		{"no program", []string{"-ro", dir, "--", text}, "", "", "exec format error: it must be a whole x86-64 ELF program", 125},
+		{"missing directory", []string{"-C", "/none", "--", "true"}, "", "", "run: jail: cmd.Dir /none: no such file or directory", 125},
+		{"missing mount", []string{"-ro", "/no/where", "--", "true"}, "", "", "run: -ro /no/where: ", 125},
+		{"relative guest path", []string{"-ro", dir + ":in", "--", "true"}, "", "", `"in" is relative: write an absolute path`, 125},
+		{"missing policy", []string{"-policy", dir + "/none", "--", "true"}, "", "", "run: open ", 125},
+		{"misspelt field", []string{"-policy", misspelt, "--", "true"}, "", "", "misspelt.json: policy: line 3, column 3: defualt: is no field here", 125},
+		{"unknown call", []string{"-policy", badCall, "--", "true"}, "", "", `no x86-64 call is named "opennat": write openat`, 125},
+		{"no JSON", []string{"-policy", noJSON, "--", "true"}, "", "", "line 1, column 1: ", 125},
+		{"violation", sh("-policy", killer)("echo never; exec /bin/sh -c :"), "", "", "run: jail: violation: process 1 called getppid(", 125},
+		{"network", []string{"-net", "host", "--", "true"}, "", "", "not there yet", 125},
+		{"other network", []string{"-net", "some", "--", "true"}, "", "", `run: -net "some": it must be none`, 125},
+		{"allow", []string{"-allow", "example.com:443", "--", "true"}, "", "", "not there yet", 125},
+		{"publish", []string{"-publish", "localhost:80:80", "--", "true"}, "", "", "not there yet", 125},
+		{"learn", []string{"-learn", "x", "--", "true"}, "", "", "run: -learn is not there yet", 125},
+		{"overlay and policy", []string{"-overlay", "-policy", toolFile, "--", "true"}, "", "", "exclude each other", 125},
+		{"seed that is none", []string{"-seed", "x", "--", "true"}, "", "", `run: -seed "x": it must be a number`, 125},
+		{"time that is none", []string{"-time", "noon", "--", "true"}, "", "", "run: -time: ", 125},
+		{"negative limit", []string{"-mem", "-1", "--", "true"}, "", "", "run: -mem -1: it must be positive", 125},
+		{"user that is none", []string{"-uid", "-2", "--", "true"}, "", "", "run: -uid -2: ", 125},
+		{"environment without a value", []string{"-env", "A", "--", "true"}, "", "", `run: -env "A": it must be K=V`, 125},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cmd := launcher(t, c.args...)
+			cmd.Stdin = strings.NewReader(c.stdin)
+			stdout, stderr, status := launch(t, cmd)
+			if stdout != c.stdout || status != c.status || !strings.Contains(stderr, c.stderr) || c.stderr == "" && stderr != "" {
+				t.Errorf("%q: status %d, stdout %q, stderr %q; want %d, %q, %q", c.args, status, stdout, stderr, c.status, c.stdout, c.stderr)
+			}
+		})
+	}
+}
+
+// seeded is what the case with -seed prints, from another run.
+func seeded(t *testing.T, seed string) string {
+	out, _, _ := launch(t, launcher(t, sh("-seed", seed)("od -An -N8 -tx1 /dev/urandom; od -An -N8 -tx1 /dev/urandom")...))
+	if a, b, _ := strings.Cut(out, "\n"); len(a) != 24 || a+"\n" == b {
+		t.Errorf("-seed %s: %q", seed, out)
+	}
+	return out
+}
+
+// TestOverlay: the caller's directory, environment and user, and nothing stays.
+func TestOverlay(t *testing.T) {
+	t.Setenv("OUBLIETTE_SOMETHING", "kept")
+	cmd := launcher(t, sh("-overlay", "-changes")(`pwd; id -u; echo $OUBLIETTE_SOMETHING; cat old; echo new > old; cat old; rm gone; echo x > made`)...)
+	write(t, cmd.Dir, "old", "old\n")
+	gone := write(t, cmd.Dir, "gone", "gone\n")
+	stdout, stderr, status := launch(t, cmd)
+	uid, err := exec.Command("id", "-u").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := cmd.Dir + "\n" + string(uid) + "kept\nold\nnew\n"; stdout != want || status != 0 {
+		t.Errorf("status %d, %q, want %q; stderr %q", status, stdout, want, stderr)
+	}
+	d := cmd.Dir + "/"
+	if want := "removed  " + d + "gone\ncreated  " + d + "made\nmodified " + d + "old\n"; stderr != want {
+		t.Errorf("changes %q, want %q", stderr, want)
+	}
+	if text, err := os.ReadFile(d + "old"); err != nil || string(text) != "old\n" {
+		t.Errorf("the host's file is %q, %v", text, err)
+	}
+	if _, err := os.Stat(gone); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestReadWrite: -rw writes through.
+func TestReadWrite(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if _, stderr, status := launch(t, launcher(t, sh("-rw", dir+":/out")("echo made > /out/file")...)); status != 0 {
+		t.Fatalf("status %d, %q", status, stderr)
+	}
+	if text, err := os.ReadFile(dir + "/file"); err != nil || string(text) != "made\n" {
+		t.Errorf("%q, %v", text, err)
+	}
+}
+
+// TestFiles: -stats and -trace.
+func TestFiles(t *testing.T) {
+	cmd := launcher(t, append([]string{"-stats", "s.json", "-trace", "t"}, sh()("echo 12345; cat /etc/hostname")...)...)
+	if stdout, stderr, status := launch(t, cmd); stdout != "12345\noubliette\n" || stderr != "" || status != 0 {
+		t.Fatalf("status %d, %q, %q", status, stdout, stderr)
+	}
+	text, err := os.ReadFile(filepath.Join(cmd.Dir, "s.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stats map[string]jail.CallStats
+	if err := json.Unmarshal(text, &stats); err != nil || stats["write"].Bytes != 16 || stats["write"].Stops != 2 || stats["write"].Time <= 0 {
+		t.Errorf("%v: %s", err, text)
+	}
+	text, err = os.ReadFile(filepath.Join(cmd.Dir, "t"))
+	if err != nil || !strings.Contains(string(text), `1 write(1, 0x`) || !strings.Contains(string(text), `"/etc/hostname"`) {
+		t.Errorf("%v: %s", err, text)
+	}
+}
+
+// TestSignals: what asks the launcher to end reaches the guest.
+func TestSignals(t *testing.T) {
+	cmd := launcher(t, sh()("trap 'echo got; exit 9' TERM; echo ready; while :; do sleep 0.05; done")...)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill() }).Stop()
+	p := make([]byte, 6)
+	if n, err := out.Read(p); err != nil || string(p[:n]) != "ready\n" {
+		t.Fatalf("%q, %v", p[:n], err)
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	n, _ := out.Read(p)
+	if _ = cmd.Wait(); cmd.ProcessState.ExitCode() != 9 || string(p[:n]) != "got\n" {
+		t.Errorf("%v, %q", cmd.ProcessState, p[:n])
+	}
+}
