@@ -94,7 +94,7 @@ func names(text string) (list []string) {
 // TestProcTwin: the files have the structure of this process's own.
 func TestProcTwin(t *testing.T) {
 	g := newProc(t)
-	native := func(path string) string {
+	native := func(t *testing.T, path string) string {
 		p, err := os.ReadFile("/proc/" + path)
 		if err != nil {
 			t.Skipf("the oracle has no %s: %v", path, err)
@@ -105,7 +105,7 @@ func TestProcTwin(t *testing.T) {
 		"self/loginuid", "thread-self/wchan", "self/oom_score_adj", "self/coredump_filter", "self/timerslack_ns", "self/personality",
 		"sys/kernel/ostype", "sys/kernel/random/uuid", "sys/kernel/sem", "sys/fs/file-nr", "sys/fs/nr_open", "loadavg", "self/uid_map", "self/setgroups"} {
 		t.Run(path, func(t *testing.T) {
-			want, got := native(path), mustSlurp(t, g, "/proc/"+path)
+			want, got := native(t, path), mustSlurp(t, g, "/proc/"+path)
 			comm := regexp.MustCompile(`\(.*\)`)
 			want, got = comm.ReplaceAllString(shape(want), "(comm)"), comm.ReplaceAllString(shape(got), "(comm)")
 			if strings.HasSuffix(path, "comm") || strings.HasSuffix(path, "uuid") {
@@ -118,12 +118,12 @@ func TestProcTwin(t *testing.T) {
 		})
 	}
 	for _, path := range []string{"self/status", "self/smaps_rollup"} {
-		if diff := cmp.Diff(names(native(path)), names(mustSlurp(t, g, "/proc/"+path))); diff != "" {
+		if diff := cmp.Diff(names(native(t, path)), names(mustSlurp(t, g, "/proc/"+path))); diff != "" {
 			t.Errorf("%s (-native +emulated):\n%s", path, diff)
 		}
 	}
 	// What the host's kernel has too is in the same order.
-	want, got := names(native("meminfo")), names(mustSlurp(t, g, "/proc/meminfo"))
+	want, got := names(native(t, "meminfo")), names(mustSlurp(t, g, "/proc/meminfo"))
 	both := func(a, b []string) []string {
 		return slices.DeleteFunc(slices.Clone(a), func(s string) bool { return !slices.Contains(b, s) })
 	}
@@ -135,7 +135,7 @@ func TestProcTwin(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if diff := cmp.Diff(native("self/limits"), mustSlurp(t, g, "/proc/self/limits")); diff != "" {
+	if diff := cmp.Diff(native(t, "self/limits"), mustSlurp(t, g, "/proc/self/limits")); diff != "" {
 		t.Errorf("limits (-native +emulated):\n%s", diff)
 	}
 }
