@@ -81,6 +81,10 @@ func clone3(c *Call) (uint64, error) {
 	return c.clone(a)
 }
 
+// maxTasks bounds what a jail without limits may have alive or not waited for:
+// half of the pids, so that a free one is found soon.
+const maxTasks = maxPID / 2
+
 func (c *Call) clone(a cloneArgs) (uint64, error) {
 	t, s := c.Task, c.Sys
 	f := a.Flags
@@ -92,8 +96,8 @@ func (c *Call) clone(a cloneArgs) (uint64, error) {
 		f&unix.CLONE_SIGHAND != 0 && f&unix.CLONE_VM == 0,
 		f&unix.CLONE_PARENT != 0 && t.Process.PID == 1:
 		return 0, unix.EINVAL
-	case s.Limits.Tasks > 0 && len(s.tasks) >= s.Limits.Tasks,
-		uint64(len(s.tasks)) >= t.Limit(unix.RLIMIT_NPROC):
+	case s.Limits.Tasks > 0 && s.Tasks()+s.zombies >= s.Limits.Tasks,
+		uint64(s.Tasks()+s.zombies) >= min(t.Limit(unix.RLIMIT_NPROC), maxTasks):
 		return 0, unix.EAGAIN
 	}
 	var child *Task

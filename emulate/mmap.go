@@ -98,14 +98,19 @@ func mmap(c *Call) (uint64, error) {
 	if flags&unix.MAP_GROWSDOWN != 0 {
 		return 0, unix.EINVAL
 	}
-	return c.Sys.mapPlace(c.Task, entryOf(d), m, args)
+	return c.mapPlace(entryOf(d), m, args)
 }
 
 // mapPlace lets the kernel map a place in an arena; the first four arguments are
 // mmap's own. It notes whose place it is.
-func (s *System) mapPlace(t *Task, e *vfs.Dentry, m fdtable.Mapping, args [6]uint64) (uint64, error) {
+func (c *Call) mapPlace(e *vfs.Dentry, m fdtable.Mapping, args [6]uint64) (uint64, error) {
+	s := c.Sys
+	if err := s.placing.lock(c); err != nil {
+		return 0, err
+	}
+	defer s.placing.unlock()
 	args[4], args[5] = uint64(s.ArenaFDs[m.Arena]), uint64(m.Offset)
-	at, err := t.Machine.Native(sysno.Must("mmap"), args)
+	at, err := c.Task.Machine.Native(sysno.Must("mmap"), args)
 	if err == nil {
 		s.NoteMapped(e, m)
 	}

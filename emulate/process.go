@@ -130,6 +130,7 @@ func (t *Task) AtExit(fn func()) { t.atExit = append(t.atExit, fn) }
 
 func (s *System) exitProcess(p *Process, status unix.WaitStatus, u Usage) {
 	p.state, p.status, p.selfUsage = zombie, status, u
+	s.zombies++
 	for _, fn := range p.atExit {
 		fn()
 	}
@@ -221,6 +222,7 @@ func (s *System) notifyParent(p *Process, sig Signal) {
 // reap removes a zombie; its times go to the parent if count is set.
 func (s *System) reap(p *Process, count bool) {
 	p.state = reaped
+	s.zombies--
 	delete(s.processes, p.PID)
 	if parent := p.Parent; parent != nil {
 		if i := slices.Index(parent.Children, p); i >= 0 {
@@ -267,7 +269,7 @@ func (s *System) Continued(p *Process) {
 func (s *System) orphanedGroups(p *Process) {
 	seen := map[int]bool{}
 	for _, q := range s.Processes() {
-		if q == p || q.SID != p.SID || seen[q.PGID] || q.PGID == p.PGID && q.PGID != p.PID {
+		if q.stopSig == 0 || q == p || q.SID != p.SID || seen[q.PGID] || q.PGID == p.PGID && q.PGID != p.PID {
 			continue
 		}
 		seen[q.PGID] = true

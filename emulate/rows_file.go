@@ -64,7 +64,7 @@ var fileCalls = []Row{
 	{"mlockall", "flags", native, "as mlock"},
 	{"mmap", "addr size int flags fd off", mmap, "no SIGBUS behind a file's end, but zeros"},
 	{"mprotect", "addr size int", native, nativeNote},
-	{"mremap", "addr size size flags addr", native, nativeNote},
+	{"mremap", "addr size size flags addr", mremap, "the kernel's own, within the file's place in an arena"},
 	{"mseal", "addr size flags", native, ""},
 	{"msync", "addr size flags", native, "what was written to a shared mapping is there at once"},
 	{"munlock", "addr size", native, "as mlock"},

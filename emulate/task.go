@@ -29,12 +29,14 @@ type System struct {
 
 	tasks     map[int]*Task    // by tid
 	processes map[int]*Process // by tgid, zombies included
+	zombies   int              // of processes
 	lastPID   int
 
 	// Current is the task whose handler runs, for /proc/self. Whoever runs
 	// handlers sets it whenever a task's coroutine goes on.
 	Current *Task
 	ipc     ipcState
+	placing placing
 	watches watches
 	// scratch is for bytes on their way to or from a guest's memory, nothing
 	// that stays while a task parks.

@@ -67,18 +67,21 @@ func (w *warden) emptyBell(pid int) error {
 	return ptrace.Cont(pid, 0)
 }
 
-// killBell ends the bell and reaps it.
+// killBell ends the bell and reaps it, and whatever else of ours the kernel has
+// still to tell of.
 func (w *warden) killBell() {
 	pid := w.box.bell
-	if pid == 0 {
-		return
+	if pid != 0 {
+		w.proc.bellGone()
+		_ = unix.Kill(pid, unix.SIGKILL)
 	}
-	w.proc.bellGone()
-	_ = unix.Kill(pid, unix.SIGKILL)
 	for {
 		tid, ws, err := ptrace.Wait(0, nil)
-		if err != nil || tid == pid && (ws.Exited() || ws.Signaled()) {
-			return
+		if err != nil {
+			return // ECHILD
+		}
+		if tid != pid && ws.Stopped() { // born of a guest that was killed meanwhile
+			_ = unix.Kill(tid, unix.SIGKILL)
 		}
 	}
 }

@@ -23,10 +23,17 @@ func (t *thread) Clone(r emulate.CloneRequest) (emulate.Machine, error) {
 		flags |= unix.CLONE_PARENT
 	}
 	regs := t.regs
-	ptrace.SetCall(&regs, unix.SYS_CLONE, [6]uint64{flags, r.Stack, 0, r.ChildTID, r.TLS})
+	// The sixth argument is nobody's: by it a child that stops before its parent's
+	// event is known for the parent's.
+	ptrace.SetCall(&regs, unix.SYS_CLONE, [6]uint64{flags, r.Stack, 0, r.ChildTID, r.TLS, uint64(t.tid)})
 	if err := ptrace.SetRegs(t.tid, &regs); err != nil {
 		return nil, gone(err)
 	}
+	t.cloning = true
+	defer func() {
+		t.cloning = false
+		t.w.disown(t.tid)
+	}()
 	var child *thread
 	for {
 		ws, err := t.resumed(ptrace.Syscall)
@@ -78,9 +85,10 @@ func (t *thread) adopt(r emulate.CloneRequest, child *thread) (*thread, error) {
 		return child, err
 	}
 	w.resume(child) // it runs to its first wait
-	if ws, ok := w.early[tid]; ok {
+	t.cloning = false
+	if e, ok := w.early[tid]; ok {
 		delete(w.early, tid)
-		w.dispatch(tid, ws)
+		w.dispatch(tid, e.status)
 	}
 	return child, nil
 }

@@ -57,8 +57,8 @@ func (t *thread) enterHandler(sig unix.Signal) {
 		return
 	}
 	var regs ptrace.Regs
-	if ws.StopSignal() != unix.SIGTRAP || ptrace.GetRegs(t.tid, &regs) != nil {
-		t.stopped, t.status = true, ws // no room for a frame
+	if ws>>16 != 0 || ws.StopSignal() != unix.SIGTRAP || ptrace.GetRegs(t.tid, &regs) != nil {
+		t.stopped, t.status = true, ws // no room for a frame, or no handler any more
 		return
 	}
 	_, _ = t.WriteMemory(binary.LittleEndian.AppendUint64(nil, mask), regs.Rsp+frameMask)

@@ -25,7 +25,8 @@ type signalInfos struct {
 	last uint64
 }
 
-// maxSignalInfos bounds them; past it a signal still arrives, from nobody.
+// maxSignalInfos bounds them: the kernel drops a signal that is pending already,
+// so what is older than so many others is on no way any more, or comes from nobody.
 const maxSignalInfos = 1 << 16
 
 // signalTag marks our ids among values the guest chose: the id is below it.
@@ -36,9 +37,8 @@ func (s *signalInfos) add(sig emulate.Signal) uint64 {
 		s.byID = make(map[uint64]emulate.Signal)
 	}
 	s.last++
-	if len(s.byID) < maxSignalInfos {
-		s.byID[s.last] = sig
-	}
+	s.byID[s.last] = sig
+	delete(s.byID, s.last-maxSignalInfos)
 	return signalTag | s.last
 }
 
@@ -65,6 +65,9 @@ func (s *signalInfos) take(si *ptrace.SigInfo) (emulate.Signal, bool) {
 
 // Signal queues a signal to the thread or its process.
 func (t *thread) Signal(s emulate.Signal, process bool) error {
+	if t.dead || t.reaped {
+		return nil // its number may be another's by now
+	}
 	if s.Number == int(unix.SIGKILL) {
 		t.kill()
 		return nil
@@ -127,6 +130,9 @@ type signalState struct{ emulate.SignalState }
 
 // defaultIgnored are the signals whose default action is nothing.
 const defaultIgnored = 1<<(unix.SIGCHLD-1) | 1<<(unix.SIGURG-1) | 1<<(unix.SIGWINCH-1) | 1<<(unix.SIGCONT-1)
+
+// faults are the signals that an instruction causes.
+const faults = 1<<(unix.SIGSEGV-1) | 1<<(unix.SIGBUS-1) | 1<<(unix.SIGILL-1) | 1<<(unix.SIGFPE-1) | 1<<(unix.SIGTRAP-1)
 
 // discarded are the signals that do nothing when they are delivered.
 func (s signalState) discarded() uint64 { return s.Ignored | defaultIgnored&^s.Caught }
@@ -246,13 +252,17 @@ func (t *thread) deliver(sig unix.Signal) {
 	_ = ptrace.Cont(t.tid, int(sig))
 }
 
-// hold keeps a signal whose delivery would break an injected call.
+// hold keeps a signal whose delivery would break an injected call. A fault would
+// only come again: the process has taken its code away.
 func (t *thread) hold(sig unix.Signal) {
 	var si ptrace.SigInfo
 	s := emulate.Signal{Number: int(sig)}
 	if ptrace.GetSigInfo(t.tid, &si) == nil {
 		if known, ok := t.w.signals.take(&si); ok {
 			s = known
+		} else if si.Code > 0 && faults>>(sig-1)&1 != 0 {
+			t.kill()
+			return
 		}
 	}
 	t.held = append(t.held, s)

@@ -137,7 +137,7 @@ func (t *thread) Native(nr int, args [6]uint64) (uint64, error) {
 		if err != nil {
 			return 0, err
 		}
-		if ws.StopSignal() != unix.SIGTRAP|0x80 {
+		if ws.StopSignal() != unix.SIGTRAP|0x80 && int(ws>>16) != unix.PTRACE_EVENT_SECCOMP {
 			if ws>>16 == 0 { // a signal before the call was entered again: it can wait
 				t.hold(ws.StopSignal())
 			}
@@ -147,14 +147,21 @@ func (t *thread) Native(nr int, args [6]uint64) (uint64, error) {
 		if err := ptrace.SyscallInfo(t.tid, &info); err != nil {
 			return 0, gone(err)
 		}
-		if info.Op == ptrace.OpExit {
-			t.exited = true
-			t.release()
-			if e := int64(info.Nr); e < 0 && e >= -4095 {
-				return 0, unix.Errno(-e)
+		if info.Op != ptrace.OpExit {
+			// Going back onto the syscall instruction runs what lies there now. If
+			// another thread has changed it, this is not our call.
+			if info.IP != t.info.IP || info.Nr != uint64(nr) || info.Args != args {
+				t.kill()
+				return 0, emulate.ErrGone
 			}
-			return info.Nr, nil
+			continue
 		}
+		t.exited = true
+		t.release()
+		if e := int64(info.Nr); e < 0 && e >= -4095 {
+			return 0, unix.Errno(-e)
+		}
+		return info.Nr, nil
 	}
 }
 

@@ -30,6 +30,8 @@ type thread struct {
 	status  unix.WaitStatus // of the last stop, valid if stopped
 	stopped bool            // a status arrived and was not taken
 	dead    bool            // status is the last one
+	reaped  bool            // its last status was taken, and may wait in w.backlog
+	cloning bool            // in Clone, without a child yet
 	parked  bool            // the handler sleeps in Park
 	queued  bool            // in w.ready
 	woken   bool            // Unpark was called
@@ -121,9 +123,10 @@ func (t *thread) drain() {
 }
 
 // kill ends the guest process that the thread belongs to. A thread that has no
-// process yet has tgid 0, which kill(2) would take for the caller's own group.
+// process yet has tgid 0, which kill(2) would take for the caller's own group; of
+// one that was reaped the number may be another's.
 func (t *thread) kill() {
-	if t.tgid > 0 {
+	if t.tgid > 0 && !t.dead && !t.reaped {
 		_ = unix.Kill(t.tgid, unix.SIGKILL)
 	}
 }

@@ -55,12 +55,12 @@ type warden struct {
 	stats  [maxCalls]CallStats
 
 	box     mailbox
-	threads map[int]*thread         // by host tid
-	early   map[int]unix.WaitStatus // stops of threads not yet adopted
-	loading map[int]*newImage       // processes being filled
-	backlog []stopEvent             // taken from wait4, not yet dispatched
-	doomed  map[int]struct{}        // being killed, their end is nobody's news
-	ready   []*thread               // parked threads to resume
+	threads map[int]*thread   // by host tid
+	early   map[int]earlyStop // stops of threads not yet adopted
+	loading map[int]*newImage // processes being filled
+	backlog []stopEvent       // taken from wait4, not yet dispatched
+	doomed  map[int]struct{}  // being killed, their end is nobody's news
+	ready   []*thread         // parked threads to resume
 	signals signalInfos
 	pin     pinning
 	init    *emulate.Task
@@ -120,11 +120,7 @@ func (w *warden) loop() {
 			continue
 		}
 		if len(w.threads) == 0 && len(w.doomed) == 0 && len(w.loading) == 0 {
-			if len(w.early) == 0 {
-				return
-			}
-			w.killAll() // children whose parents died in the act
-			continue
+			return
 		}
 		if w.virtual != nil && w.idle() && w.virtual.pending() {
 			w.guard(w.virtual.fire)
@@ -154,6 +150,9 @@ func (w *warden) gather() {
 		if e.tid, e.status, err = ptrace.Wait(unix.WNOHANG, &e.usage); err != nil || e.tid == 0 {
 			return
 		}
+		if t := w.threads[e.tid]; t != nil && (e.status.Exited() || e.status.Signaled()) {
+			t.reaped = true
+		}
 		w.backlog = append(w.backlog, e)
 	}
 }
@@ -182,18 +181,7 @@ func (w *warden) dispatch(tid int, ws unix.WaitStatus) {
 		w.bellStopped(ws)
 		return
 	case t == nil:
-		if _, ok := w.doomed[tid]; ok {
-			if last {
-				delete(w.doomed, tid)
-			} else {
-				_ = ptrace.Cont(tid, 0)
-			}
-		} else if !last && w.ended {
-			_ = unix.Kill(tid, unix.SIGKILL)
-			w.doomed[tid] = struct{}{}
-		} else if !last {
-			w.early[tid] = ws
-		}
+		w.unknown(tid, ws)
 		return
 	}
 	t.status, t.stopped = ws, true
@@ -201,6 +189,43 @@ func (w *warden) dispatch(tid int, ws unix.WaitStatus) {
 		t.dead = true
 	}
 	w.resume(t)
+}
+
+// unknown handles the status of a host thread that is no guest thread, or not yet.
+func (w *warden) unknown(tid int, ws unix.WaitStatus) {
+	if ws.Exited() || ws.Signaled() {
+		delete(w.doomed, tid)
+		delete(w.early, tid)
+		return
+	}
+	if _, ok := w.doomed[tid]; ok {
+		_ = ptrace.Cont(tid, 0)
+		return
+	}
+	var regs ptrace.Regs
+	_ = ptrace.GetRegs(tid, &regs) // gone: of nobody's
+	parent := int(regs.R9)         // see Clone
+	w.early[tid] = earlyStop{ws, parent}
+	if t := w.threads[parent]; w.ended || t == nil || !t.cloning {
+		w.disown(parent)
+	}
+}
+
+// earlyStop is a stop of a thread whose parent has not told of it yet.
+type earlyStop struct {
+	status unix.WaitStatus
+	parent int // its tid
+}
+
+// disown kills the children that a thread never told of.
+func (w *warden) disown(parent int) {
+	for tid, e := range w.early {
+		if e.parent == parent {
+			_ = unix.Kill(tid, unix.SIGKILL)
+			w.doomed[tid] = struct{}{}
+			delete(w.early, tid)
+		}
+	}
 }
 
 // resume switches into a thread's coroutine until it gives the warden back.

@@ -57,7 +57,7 @@ func ExampleNative() {
 	}
 	// Output:
 	// allow mmap if arg3&0x20 == 0x20 # memory with no file behind it
-	// allow munmap mprotect mremap brk # the guest's own mappings; those of the arena cannot become writable, nor reach another file
+	// allow munmap mprotect brk # the guest's own mappings; those of the arena cannot become writable
 }
 
 func ExampleCondition() {

@@ -28,8 +28,8 @@ var futexOps = []struct {
 // why it may be here. Prepend it to the rules of a policy of your own.
 //
 // What is left out on purpose, though it looks as harmless:
-//   - remap_file_pages moves a mapping to another offset of the arena, which is
-//     another file; mincore tells what others read of shared files.
+//   - mremap and remap_file_pages move a mapping to another offset of the arena,
+//     which is another file; mincore tells what others read of shared files.
 //   - clone, fork, vfork, execve: the warden keeps the process tree.
 //   - restart_syscall run natively turns every restart into EINTR, and
 //     rt_sigtimedwait shows the warden's real process id.
@@ -37,7 +37,7 @@ var futexOps = []struct {
 func Native() []Rule {
 	rules := []Rule{
 		allow("memory with no file behind it", "mmap").when(3, mapAnonymous, "==", mapAnonymous),
-		allow("the guest's own mappings; those of the arena cannot become writable, nor reach another file", "munmap", "mprotect", "mremap", "brk"),
+		allow("the guest's own mappings; those of the arena cannot become writable", "munmap", "mprotect", "brk"),
 		allow("advice about the guest's own pages", "madvise").when(2, intBits, "<", madvHWPoison),
 		{Calls: []string{"madvise"}, Action: Deny, Errno: "EINVAL",
 			Reason: "HWPOISON and SOFT_OFFLINE would break the host's memory; this is the answer of a kernel without them"},

@@ -1,0 +1,89 @@
+//go:build linux
+
+package emulate
+
+import (
+	"bytes"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"oubliette/fdtable"
+	"oubliette/internal/arena"
+)
+
+// placing is held while the kernel puts pages of an arena into a guest's memory,
+// so that mremap's look at what it grows is still true when it grows.
+type placing struct {
+	held bool
+	free fdtable.Queue
+}
+
+// lock sleeps until no other task places. ERESTARTNOINTR, for neither mmap(2) nor
+// mremap(2) is ever interrupted.
+func (p *placing) lock(c *Call) error {
+	for p.held {
+		if err := c.Wait(0, &p.free); err == ErrInterrupted {
+			return ERESTARTNOINTR
+		} else if err != nil {
+			return err
+		}
+	}
+	p.held = true
+	return nil
+}
+
+func (p *placing) unlock() {
+	p.held = false
+	p.free.Wake()
+}
+
+// mremap is the kernel's own, but a mapping may not grow out of its file's slot
+// of an arena: the next slot is another file. However far the slots are apart,
+// its last page can be moved away and grown again.
+func mremap(c *Call) (uint64, error) {
+	oldAddr, oldSize, newSize := c.Addr(0), pageAlign(c.Size(1)), pageAlign(c.Size(2))
+	if err := c.Sys.placing.lock(c); err != nil {
+		return 0, err
+	}
+	defer c.Sys.placing.unlock()
+	if oldSize == 0 || newSize > oldSize { // 0: another mapping of the same pages
+		at, file, err := c.Task.fileOffset(oldAddr)
+		if err != nil {
+			return 0, err
+		}
+		if file && (newSize > arena.Stride || at%arena.Stride > arena.Stride-newSize) {
+			return 0, unix.ENOMEM
+		}
+	}
+	return c.Kernel()
+}
+
+// pageAlign is PAGE_ALIGN, which makes 0 of the last page's addresses.
+func pageAlign(n uint64) uint64 { return (n + pageSize - 1) &^ (pageSize - 1) }
+
+// fileOffset tells what offset of a file the task has mapped at addr, if it is a
+// file at all.
+func (t *Task) fileOffset(addr uint64) (offset uint64, file bool, err error) {
+	text, err := t.Machine.ProcFile("maps")
+	if err != nil {
+		return 0, false, err
+	}
+	for line := range bytes.Lines(text) {
+		f := bytes.Fields(line) // range perms offset dev inode name
+		if len(f) < 5 {
+			continue
+		}
+		from, to, _ := bytes.Cut(f[0], []byte("-"))
+		start, err1 := strconv.ParseUint(string(from), 16, 64)
+		end, err2 := strconv.ParseUint(string(to), 16, 64)
+		off, err3 := strconv.ParseUint(string(f[2]), 16, 64)
+		if err1 != nil || err2 != nil || err3 != nil {
+			return 0, false, unix.EFAULT
+		}
+		if start <= addr && addr < end {
+			return off + addr - start, string(f[4]) != "0", nil
+		}
+	}
+	return 0, false, nil // the kernel says EFAULT
+}
