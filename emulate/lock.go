@@ -141,9 +141,6 @@ func (k *locks) set(l *inodeLocks, r record, lock bool) error {
 	for to < len(l.records) && same(l.records[to]) {
 		to++
 	}
-	if lock && k.count >= maxLocks {
-		return unix.ENOLCK
-	}
 	var group []record
 	for _, o := range l.records[from:to] {
 		joins := lock && o.write == r.write
@@ -167,7 +164,11 @@ func (k *locks) set(l *inodeLocks, r record, lock bool) error {
 		group = append(group, r)
 		slices.SortFunc(group, func(a, b record) int { return cmp.Compare(a.start, b.start) })
 	}
-	k.count += len(group) - (to - from)
+	grown := len(group) - (to - from) // also by unlocking a part
+	if grown > 0 && k.count+grown > maxLocks {
+		return unix.ENOLCK
+	}
+	k.count += grown
 	l.records = slices.Replace(l.records, from, to, group...)
 	l.queue.Wake()
 	return nil

@@ -13,14 +13,16 @@ import (
 )
 
 const (
-	shmMNI     = 4096 // segments
-	shmMax     = 1<<64 - 1 - 1<<24
-	shmRdonly  = 0o10000
-	shmRnd     = 0o20000
-	shmRemap   = 0o40000
-	shmExec    = 0o100000
-	shmHugetlb = 0o4000
-	shmDest    = 0o1000 // in the mode: goes with the last attachment
+	shmMNI = 4096 // segments
+	// shmAttachMax bounds a process's attachments, as vm.max_map_count does.
+	shmAttachMax = 65530
+	shmMax       = 1<<64 - 1 - 1<<24
+	shmRdonly    = 0o10000
+	shmRnd       = 0o20000
+	shmRemap     = 0o40000
+	shmExec      = 0o100000
+	shmHugetlb   = 0o4000
+	shmDest      = 0o1000 // in the mode: goes with the last attachment
 	// mapFixedNoReplace is MAP_FIXED_NOREPLACE.
 	mapFixedNoReplace = 0x100000
 
@@ -113,6 +115,9 @@ func shmat(c *Call) (uint64, error) {
 	if shmflg&shmExec != 0 {
 		prot |= unix.PROT_EXEC
 		mode |= 0o111
+	}
+	if len(c.Task.Process.shm) >= shmAttachMax {
+		return 0, unix.ENOMEM
 	}
 	o, err := c.Sys.ipc.shm.find(shmid, false)
 	if err != nil {

@@ -38,7 +38,7 @@ const (
 type State map[string]Attr
 
 // Record looks at the whole tree below root, for [Changes]. What cannot be read
-// is left out.
+// is left out, and so is what lies below a path of PATH_MAX bytes.
 func Record(root Node) State {
 	s := make(State)
 	record(s, "/", root)
@@ -51,7 +51,7 @@ func record(s State, p string, n Node) {
 		return
 	}
 	s[p] = a
-	if a.IsDir() {
+	if a.IsDir() && len(p) < unix.PathMax {
 		for _, name := range namesIn(n) {
 			if c := child(n, name); c != nil {
 				record(s, path.Join(p, name), c)
@@ -157,6 +157,9 @@ func (d *differ) overlay(p string, now *ovNode, was Node) {
 		d.add(p, Created, a.Mode)
 	case (a.Mode^b.Mode)&unix.S_IFMT != 0, differs(a, b), now.wrote, !same && !a.IsDir(), !sameXattrs(now, was):
 		d.add(p, Modified, a.Mode)
+	}
+	if len(p) >= unix.PathMax {
+		return
 	}
 	names := make(map[string]bool)
 	if same && !d.full {

@@ -141,9 +141,11 @@ func (d *Dentry) Path() string {
 }
 
 // PathFrom is Path as seen under root; ok is false if d is not below root, and
-// path then is the one from the top.
+// path then is the one from the top. Of a path much longer than PATH_MAX only the
+// last part is given: every use of it is ENAMETOOLONG.
 func (d *Dentry) PathFrom(root *Dentry) (path string, ok bool) {
 	var names []string
+	size := 0
 	at := d
 	for at != nil && at != root {
 		for at.parent == nil && at != root && at.mount != nil && at.mount.point != nil {
@@ -152,7 +154,9 @@ func (d *Dentry) PathFrom(root *Dentry) (path string, ok bool) {
 		if at == root || at.parent == nil {
 			break
 		}
-		names = append(names, at.name)
+		if size <= 2*unix.PathMax {
+			names, size = append(names, at.name), size+1+len(at.name)
+		}
 		at = at.parent
 	}
 	var b strings.Builder
@@ -257,28 +261,32 @@ func (d *Dentry) forget(name string) {
 
 // fadeNames makes every cached name below d a weak one: what is not held by a
 // descriptor, working directory or mount goes with the next garbage collection.
+// Not recursive: a tree may be deeper than a stack.
 func (d *Dentry) fadeNames() {
-	for _, c := range d.pinned {
-		c.fadeNames()
-	}
-	for name, w := range d.faded {
-		if c := w.Value(); c != nil {
-			c.fadeNames()
-		} else {
-			delete(d.faded, name)
+	for todo := []*Dentry{d}; len(todo) > 0; {
+		d, todo = todo[len(todo)-1], todo[:len(todo)-1]
+		for _, c := range d.pinned {
+			todo = append(todo, c)
 		}
-	}
-	for name, c := range d.children {
-		if c == absent {
-			continue
+		for name, w := range d.faded {
+			if c := w.Value(); c != nil {
+				todo = append(todo, c)
+			} else {
+				delete(d.faded, name)
+			}
 		}
-		c.fadeNames()
-		if d.faded == nil {
-			d.faded = make(map[string]weak.Pointer[Dentry])
+		for name, c := range d.children {
+			if c == absent {
+				continue
+			}
+			todo = append(todo, c)
+			if d.faded == nil {
+				d.faded = make(map[string]weak.Pointer[Dentry])
+			}
+			d.faded[name] = weak.Make(c)
 		}
-		d.faded[name] = weak.Make(c)
+		d.children = nil
 	}
-	d.children = nil
 }
 
 // Lookup finds one name in directory d, checking search permission, and what is

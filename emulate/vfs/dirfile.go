@@ -3,6 +3,7 @@
 package vfs
 
 import (
+	"container/list"
 	"maps"
 	"slices"
 
@@ -27,13 +28,42 @@ type Dirent struct {
 	Next int64 // d_off: the offset of the entry after this one
 }
 
+// maxListing is how many entries the open directories of a namespace hold, about
+// 10 MiB; one that is larger by itself is held alone. A directory whose entries
+// had to go is read again in the middle.
+const maxListing = 1 << 18
+
 // dirFile is an open directory.
 type dirFile struct {
 	entry *Dentry
 	list  []Dirent
+	held  *list.Element // of Namespace.listings; nil: list is
 }
 
-func (f *dirFile) Close() error { return nil }
+func (f *dirFile) Close() error {
+	f.drop()
+	return nil
+}
+
+func (f *dirFile) drop() {
+	if f.held != nil {
+		ns := f.entry.mount.ns
+		ns.listings.Remove(f.held)
+		ns.listed -= len(f.list)
+	}
+	f.list, f.held = nil, nil
+}
+
+// keep makes room for all.
+func (f *dirFile) keep(all []Dirent) {
+	f.drop()
+	ns := f.entry.mount.ns
+	for ns.listed+len(all) > maxListing && ns.listings.Len() > 0 {
+		ns.listings.Front().Value.(*dirFile).drop()
+	}
+	f.list, f.held = all, ns.listings.PushBack(f)
+	ns.listed += len(all)
+}
 
 // Sync is fsync of a directory, which programs do after a rename.
 func (f *dirFile) Sync() error { return nil }
@@ -68,7 +98,7 @@ func (f *dirFile) Seek(d *fdtable.Description, off int64, whence int) (int64, er
 		return 0, unix.EINVAL
 	}
 	if off == 0 {
-		f.list = nil
+		f.drop()
 	}
 	d.Offset = off
 	return off, nil
@@ -92,15 +122,16 @@ func (f *dirFile) load() error {
 	if err != nil {
 		return err
 	}
-	f.list = append(make([]Dirent, 0, len(names)+2),
+	all := append(make([]Dirent, 0, len(names)+2),
 		Dirent{DirEntry: DirEntry{".", self.Ino, unix.S_IFDIR}},
 		Dirent{DirEntry: DirEntry{"..", above.Ino, unix.S_IFDIR}})
 	for _, e := range names {
-		f.list = append(f.list, Dirent{DirEntry: e})
+		all = append(all, Dirent{DirEntry: e})
 	}
-	for i := range f.list {
-		f.list[i].Next = int64(i) + 1
+	for i := range all {
+		all[i].Next = int64(i) + 1
 	}
+	f.keep(all)
 	return nil
 }
 

@@ -4,3 +4,12 @@ package vfs
 
 // SetCacheLimit makes the name cache fade after n names.
 func (ns *Namespace) SetCacheLimit(n int) { ns.maxCached = n }
+
+// Bounds for tests.
+const (
+	MaxCached  = maxCached
+	MaxListing = maxListing
+)
+
+// Listed is how many names open directories hold.
+func (ns *Namespace) Listed() int { return ns.listed }

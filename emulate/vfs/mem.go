@@ -197,7 +197,7 @@ func (n *memNode) drop() {
 		return
 	}
 	n.dead = true
-	n.fs.quota.add(-n.xattrBytes(), -1)
+	n.fs.quota.add(-n.xattrBytes()-int64(len(n.target)), -1)
 	n.xattrs = nil
 	c, charged, quota := n.data, n.charged*blockSize, n.fs.quota
 	if c == nil {
@@ -230,6 +230,13 @@ func (n *memNode) Readlink() (string, error) {
 	}
 	n.accessed()
 	return n.target, nil
+}
+
+// setTarget makes n a link to target, whose bytes count: a million links of the
+// longest paths are no small thing.
+func (n *memNode) setTarget(target string) {
+	n.target = target
+	n.fs.quota.add(int64(len(target)), 0)
 }
 
 // Slot is where a FIFO or socket keeps what is behind its name.

@@ -131,9 +131,32 @@ func (c *content) missing(off, n, limit int64) (pages, fit int64) {
 // mark puts the pages of [off, off+n) in use; written is false for what only
 // fallocate(2) asked for.
 func (c *content) mark(off, n int64, written bool) {
+	c.fill(off, n)
 	for p := range parts(off, n) {
 		c.take(c.need(p.index), span(p.from, p.to), written)
 	}
+}
+
+// fill puts in the chunks that [off, off+n) lacks, in one pass where one by one
+// would move what lies behind them too often.
+func (c *content) fill(off, n int64) {
+	first, last := off/chunkSize, (off+n-1)/chunkSize
+	from, _ := c.find(first)
+	to, _ := c.find(last + 1)
+	have := c.chunks[from:to]
+	lack := int(last-first) + 1 - len(have)
+	if lack < 16 || from == len(c.chunks) {
+		return
+	}
+	all := append(make([]chunk, 0, len(c.chunks)+lack), c.chunks[:from]...)
+	for i := first; i <= last; i++ {
+		if len(have) > 0 && have[0].index == i {
+			all, have = append(all, have[0]), have[1:]
+		} else {
+			all = append(all, chunk{index: i})
+		}
+	}
+	c.chunks = append(all, c.chunks[to:]...)
 }
 
 // own makes the chunk's bytes writable and at least n long.

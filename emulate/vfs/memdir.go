@@ -92,11 +92,14 @@ func (n *memNode) Mkdir(name string, mode uint32, o Owner) (Node, error) {
 }
 
 func (n *memNode) Symlink(name, target string, o Owner) (Node, error) {
+	if int64(len(target)) > n.fs.quota.room() {
+		return nil, unix.ENOSPC
+	}
 	c, err := n.add(name, unix.S_IFLNK|0o777, 0, o)
 	if err != nil {
 		return nil, err
 	}
-	c.target = target
+	c.setTarget(target)
 	return c, nil
 }
 

@@ -3,6 +3,7 @@
 package vfs
 
 import (
+	"container/list"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -27,7 +28,9 @@ type Namespace struct {
 	mounts    []*mount
 	cached    int // names remembered since the cache last faded
 	maxCached int
-	inode     uint64 // last one given to a virtual name
+	inode     uint64    // last one given to a virtual name
+	listings  list.List // of open directories, the oldest first
+	listed    int       // entries in them
 }
 
 // mount is one file system, or one node of it, in its place.

@@ -164,8 +164,10 @@ func (n *ovNode) raiseContent(up *memNode, a Attr) error {
 		if !ok {
 			return unix.EINVAL
 		}
-		var err error
-		up.target, err = r.Readlink()
+		target, err := r.Readlink()
+		if err == nil {
+			up.setTarget(target)
+		}
 		return err
 	case a.IsRegular():
 		n.lent = a.Size

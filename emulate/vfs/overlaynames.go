@@ -196,11 +196,14 @@ func (n *ovNode) Mkdir(name string, mode uint32, owner Owner) (Node, error) {
 
 // Symlink is [Symlinker].
 func (n *ovNode) Symlink(name, target string, owner Owner) (Node, error) {
+	if int64(len(target)) > n.o.mem.quota.room() {
+		return nil, unix.ENOSPC
+	}
 	c, err := n.add(name, unix.S_IFLNK|0o777, 0, owner)
 	if err != nil {
 		return nil, err
 	}
-	c.up.target = target
+	c.up.setTarget(target)
 	return c, nil
 }
 

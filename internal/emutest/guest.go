@@ -5,6 +5,7 @@ package emutest
 import (
 	"encoding/binary"
 	"iter"
+	"maps"
 	"os"
 	"reflect"
 	"slices"
@@ -441,4 +442,15 @@ func (g *Guest) ReadFile(path string) string {
 		}
 		all = append(all, p[:n]...)
 	}
+}
+
+// Guests are the tasks that are alive, in order of their thread ids.
+func (g *Guest) Guests() []*Guest {
+	var live []*Guest
+	for _, tid := range slices.Sorted(maps.Keys(g.world.guests)) {
+		if o := g.world.guests[tid]; !o.Machine.gone {
+			live = append(live, o)
+		}
+	}
+	return live
 }

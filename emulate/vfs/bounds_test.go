@@ -1,0 +1,154 @@
+//go:build linux
+
+package vfs_test
+
+import (
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"oubliette/emulate/vfs"
+	"oubliette/fdtable"
+)
+
+// deep makes n directories, each in the one before, and returns the last.
+func deep(t *testing.T, root *vfs.Dentry, name string, n int) *vfs.Dentry {
+	t.Helper()
+	d := root
+	for range n {
+		var err error
+		if d, err = d.Mkdir(vfs.Cred{}, name, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return d
+}
+
+// A tree may be deeper than any stack, and its paths longer than memory.
+func TestDeepTree(t *testing.T) {
+	defer debug.SetMaxStack(debug.SetMaxStack(4 << 20))
+	m := vfs.NewMem(vfs.MemOptions{})
+	ns := vfs.NewNamespace(m.Root())
+	end := deep(t, ns.Root(), strings.Repeat("n", 200), 100_000)
+	if n := len(end.Path()); n <= unix.PathMax || n > 4*unix.PathMax {
+		t.Errorf("the path has %d bytes", n)
+	}
+	if _, ok := end.PathFrom(ns.Root()); !ok {
+		t.Error("the end is not below the root")
+	}
+	for i := range 2 * vfs.MaxCached { // Names fade.
+		if _, err := end.Create(vfs.Cred{}, fmt.Sprint(i), 0o644, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list := vfs.Changes(m.Root(), nil)
+	if n := len(list); n == 0 || n > 30 {
+		t.Errorf("%d changes", n)
+	}
+}
+
+// Directories that are open and read in part do not hold their names once each.
+func TestOpenListings(t *testing.T) {
+	const files, opens = 10_000, 60
+	ns := vfs.NewNamespace(vfs.NewMem(vfs.MemOptions{}).Root())
+	for i := range files {
+		if _, err := ns.Root().Create(vfs.Cred{}, fmt.Sprint(i), 0o644, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var open []*fdtable.Description
+	for range opens {
+		f, err := ns.Root().Open(unix.O_RDONLY)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := fdtable.NewDescription(f, ns.Root(), unix.O_RDONLY)
+		open = append(open, d)
+		list, err := f.(vfs.DirReader).Entries(d)
+		if err != nil || len(list) != files+2 {
+			t.Fatal(len(list), err)
+		}
+		d.Offset = list[99].Next
+	}
+	if n := ns.Listed(); n > vfs.MaxListing {
+		t.Errorf("%d names are held", n)
+	}
+	for _, d := range open { // Also those whose names had to go.
+		list, err := d.File.(vfs.DirReader).Entries(d)
+		if err != nil || len(list) != files+2-100 {
+			t.Fatal(len(list), err)
+		}
+		_ = d.Release()
+	}
+	if n := ns.Listed(); n != 0 {
+		t.Errorf("%d names are held for nobody", n)
+	}
+}
+
+// One fallocate(2) over a file with many holes does not move the file once for
+// each.
+func TestAllocateHoles(t *testing.T) {
+	m := vfs.NewMem(vfs.MemOptions{})
+	n, err := m.Root().(vfs.Creator).Create("f", unix.S_IFREG|0o644, 0, vfs.Owner{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := n.(vfs.Opener).Open(unix.O_RDWR)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	const chunk, holes = 64 << 10, 60_000
+	a := f.(fdtable.Allocater)
+	for i := range int64(holes) {
+		if err := a.Allocate(0, 2*i*chunk, 4096); err != nil {
+			t.Fatal(err)
+		}
+	}
+	start := time.Now()
+	if err := a.Allocate(0, 0, 2*holes*chunk); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("it takes %v", took)
+	}
+	attr, err := n.Attr()
+	if want := int64(2 * holes * chunk / 512); err != nil || attr.Blocks != want {
+		t.Errorf("%d blocks, want %d", attr.Blocks, want)
+	}
+}
+
+// The text of symbolic links counts.
+func TestLinkQuota(t *testing.T) {
+	lower := vfs.NewMem(vfs.MemOptions{})
+	over, err := vfs.NewOverlay(lower.Root(), vfs.MemOptions{Bytes: 16 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, root := range map[string]vfs.Node{"mem": vfs.NewMem(vfs.MemOptions{Bytes: 16 << 10}).Root(), "overlay": over} {
+		d := vfs.NewNamespace(root).Root()
+		text := strings.Repeat("x", 4000)
+		for round := range 3 {
+			made := 0
+			for ; made < 10; made++ {
+				if _, err := d.Symlink(vfs.Cred{}, fmt.Sprint(made), text); err == unix.ENOSPC {
+					break
+				} else if err != nil {
+					t.Fatal(name, err)
+				}
+			}
+			if made != 4 {
+				t.Errorf("%s, round %d: %d links of 4000 bytes in 16 KiB", name, round, made)
+			}
+			for i := range made {
+				if err := d.Unlink(vfs.Cred{}, fmt.Sprint(i)); err != nil {
+					t.Fatal(name, err)
+				}
+			}
+		}
+	}
+}
