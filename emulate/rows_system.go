@@ -8,14 +8,6 @@ import "golang.org/x/sys/unix"
 // memory and threads. Policies usually allow it without a stop.
 func native(c *Call) (uint64, error) { return c.Kernel() }
 
-// notSocket is what the socket calls say of any other descriptor.
-func notSocket(c *Call) (uint64, error) {
-	if d, err := c.File(0); err != nil || d.Flags&unix.O_PATH != 0 {
-		return 0, unix.EBADF
-	}
-	return 0, unix.ENOTSOCK
-}
-
 const (
 	nativeNote = "the kernel's own; usually allowed without a stop"
 	oneNode    = "a jail has one memory node, like a kernel without NUMA"
@@ -23,7 +15,6 @@ const (
 	noKeys     = "like a kernel without key management"
 	noObserver = "nobody but the warden looks into a process"
 	noPIDFD    = "no descriptors of processes"
-	vnet       = "sockets come with package vnet"
 	gone       = "not in a Linux of today"
 )
 
@@ -178,25 +169,24 @@ var systemCalls = []Row{
 	{"pidfd_send_signal", "fd sig addr flags", nil, noPIDFD},
 	{"process_mrelease", "fd flags", nil, noPIDFD},
 
-	// Sockets come with package vnet; until then no address family is known.
-	{"accept", "fd sockaddr addr", notSocket, vnet},
-	{"accept4", "fd sockaddr addr flags", notSocket, vnet},
-	{"bind", "fd sockaddr int", notSocket, vnet},
-	{"connect", "fd sockaddr int", notSocket, vnet},
-	{"getpeername", "fd sockaddr addr", notSocket, vnet},
-	{"getsockname", "fd sockaddr addr", notSocket, vnet},
-	{"getsockopt", "fd int int addr addr", notSocket, vnet},
-	{"listen", "fd int", notSocket, vnet},
-	{"recvfrom", "fd out:buf size flags sockaddr addr", notSocket, vnet},
-	{"recvmmsg", "fd addr uint flags addr", notSocket, vnet},
-	{"recvmsg", "fd addr flags", notSocket, vnet},
-	{"sendmmsg", "fd addr uint flags", notSocket, vnet},
-	{"sendmsg", "fd addr flags", notSocket, vnet},
-	{"sendto", "fd buf size flags sockaddr int", notSocket, vnet},
-	{"setsockopt", "fd int int addr int", notSocket, vnet},
-	{"shutdown", "fd int", notSocket, vnet},
-	{"socket", "int int int", refuse(unix.EAFNOSUPPORT), vnet},
-	{"socketpair", "int int int out:addr", refuse(unix.EAFNOSUPPORT), vnet},
+	{"accept", "fd sockaddr addr", accept, ""},
+	{"accept4", "fd sockaddr addr flags", accept4, ""},
+	{"bind", "fd sockaddr int", bind, ""},
+	{"connect", "fd sockaddr int", connect, ""},
+	{"getpeername", "fd sockaddr addr", getpeername, ""},
+	{"getsockname", "fd sockaddr addr", getsockname, ""},
+	{"getsockopt", "fd int int addr addr", getsockopt, optionNote},
+	{"listen", "fd int", listen, ""},
+	{"recvfrom", "fd out:buf size flags sockaddr addr", recvfrom, messageNote},
+	{"recvmmsg", "fd addr uint flags addr", recvmmsg, messageNote},
+	{"recvmsg", "fd addr flags", recvmsg, messageNote},
+	{"sendmmsg", "fd addr uint flags", sendmmsg, messageNote},
+	{"sendmsg", "fd addr flags", sendmsg, messageNote},
+	{"sendto", "fd buf size flags sockaddr int", sendto, messageNote},
+	{"setsockopt", "fd int int addr int", setsockopt, optionNote},
+	{"shutdown", "fd int", shutdown, ""},
+	{"socket", "int int int", socket, familyNote},
+	{"socketpair", "int int int out:addr", socketpair, familyNote},
 
 	// Entries of the table that no Linux of today answers.
 	{"_sysctl", "addr", nil, gone},

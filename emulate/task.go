@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"oubliette/emulate/vfs"
+	"oubliette/emulate/vnet"
 	"oubliette/fdtable"
 )
 
@@ -37,6 +38,7 @@ type System struct {
 	Current *Task
 	ipc     ipcState
 	placing placing
+	net     vnet.Net
 	watches watches
 	// scratch is for bytes on their way to or from a guest's memory, nothing
 	// that stays while a task parks.

@@ -1,0 +1,244 @@
+//go:build linux
+
+package emulate
+
+import (
+	"golang.org/x/sys/unix"
+
+	"oubliette/emulate/vnet"
+	"oubliette/fdtable"
+)
+
+// outgoing is one message to send: n bytes that source gives from behind done.
+type outgoing struct {
+	vnet.Outgoing
+	to     []byte // the address, nil: none
+	n      uint64
+	flags  int
+	source func(done uint64, p []byte) (int, error)
+}
+
+// gatherAll fills p, or it is EFAULT.
+func (o *outgoing) gather(done uint64, p []byte) error {
+	n, err := o.source(done, p)
+	if err == nil && n < len(p) {
+		err = unix.EFAULT
+	}
+	return err
+}
+
+// send is sock_sendmsg. It takes over the files of o.
+func (c *Call) send(d *fdtable.Description, s *vnet.Socket, o *outgoing) (uint64, error) {
+	defer func() { c.Sys.net.Release(o.Files) }()
+	if o.flags&unix.MSG_OOB != 0 {
+		return 0, unix.EOPNOTSUPP
+	}
+	cred := c.Task.Cred
+	o.Sender = &vnet.Cred{PID: int32(c.Task.Process.PID), UID: cred.RUID, GID: cred.RGID}
+	d.Retain()
+	defer d.Release()
+	w := c.patience(d, s, o.flags, true)
+	if s.Type() == unix.SOCK_STREAM {
+		return c.sendStream(s, o, w)
+	}
+	return c.sendDatagram(s, o, w)
+}
+
+// sendStream is unix_stream_sendmsg.
+func (c *Call) sendStream(s *vnet.Socket, o *outgoing, w patience) (uint64, error) {
+	done := uint64(0)
+	err := s.MaySend(o.n, o.to != nil)
+	broken := err == unix.EPIPE
+	for err == nil && done < o.n {
+		if err = c.awaitSpace(s, w); err != nil {
+			break
+		}
+		data := make([]byte, s.Segment(o.n-done))
+		if err = o.gather(done, data); err != nil {
+			break
+		}
+		if err = s.Deliver(nil, data, &o.Outgoing); err != nil {
+			broken = err == unix.EPIPE
+			break
+		}
+		done += uint64(len(data))
+	}
+	switch {
+	case err == ErrGone:
+		return 0, err
+	case done > 0:
+		return done, nil
+	case broken && o.flags&unix.MSG_NOSIGNAL == 0:
+		c.brokenPipe()
+	}
+	return 0, err
+}
+
+// awaitSpace waits until the socket's send buffer has room.
+func (c *Call) awaitSpace(s *vnet.Socket, w patience) error {
+	for {
+		if err := s.HasRoom(); err != unix.EAGAIN {
+			return err
+		}
+		if err := w.wait(s.Queue()); err != nil {
+			return err
+		}
+	}
+}
+
+// sendDatagram is unix_dgram_sendmsg.
+func (c *Call) sendDatagram(s *vnet.Socket, o *outgoing, w patience) (uint64, error) {
+	name := ""
+	if o.to != nil && s.Type() == unix.SOCK_DGRAM {
+		var err error
+		if name, err = unixName(o.to); err != nil {
+			return 0, err
+		}
+	}
+	if err := s.MaySend(o.n, name != ""); err != nil {
+		return 0, err
+	}
+	if err := c.awaitSpace(s, w); err != nil {
+		return 0, err
+	}
+	data := make([]byte, o.n)
+	if err := o.gather(0, data); err != nil {
+		return 0, err
+	}
+	for {
+		var to *vnet.Socket
+		if name != "" {
+			var err error
+			if to, err = c.findSocket(s.Type(), name); err != nil {
+				return 0, err
+			}
+		}
+		err := s.Deliver(to, data, &o.Outgoing)
+		if err != unix.EAGAIN {
+			return o.n, err
+		}
+		if to == nil {
+			to, _ = s.Peer()
+		}
+		if err := w.wait(to.Room()); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// incoming is one receive of at most n bytes.
+type incoming struct {
+	n     uint64
+	flags int
+	sink  func(done uint64, p []byte) (int, error)
+}
+
+// receive is sock_recvmsg. The files of what it gives are the caller's. The
+// result is what recv(2) gives.
+func (c *Call) receive(d *fdtable.Description, s *vnet.Socket, in incoming) (r vnet.Received, n uint64, err error) {
+	if err := s.MayReceive(); err != nil {
+		return r, 0, err
+	}
+	if in.flags&unix.MSG_OOB != 0 {
+		return r, 0, unix.EOPNOTSUPP
+	}
+	d.Retain()
+	defer d.Release()
+	w := c.patience(d, s, in.flags, false)
+	take := vnet.Take{Size: in.n, Peek: in.flags&unix.MSG_PEEK != 0, Nonblock: w.nonblock,
+		All:  in.flags&unix.MSG_WAITALL != 0,
+		Sink: func(done int, p []byte) (int, error) { return in.sink(uint64(done), p) }}
+	for {
+		err = s.Receive(&r, take)
+		if err != unix.EAGAIN {
+			break
+		}
+		if err = w.wait(s.Queue()); err != nil {
+			break
+		}
+	}
+	if err != nil && (err == ErrGone || r.N == 0 || s.Type() != unix.SOCK_STREAM) {
+		c.Sys.net.Release(r.Files)
+		return vnet.Received{}, 0, err
+	}
+	n = uint64(r.N)
+	if in.flags&unix.MSG_TRUNC != 0 && s.Type() != unix.SOCK_STREAM {
+		n = uint64(r.Length)
+	}
+	return r, n, nil
+}
+
+// readSocket and writeSocket are read(2) and write(2).
+func (t *transfer) readSocket(s *vnet.Socket, sink func(uint64, []byte) (int, error)) (uint64, error) {
+	if t.n == 0 {
+		return 0, nil
+	}
+	r, n, err := t.c.receive(t.d, s, incoming{t.n, t.socketFlags(), sink})
+	t.c.Sys.net.Release(r.Files)
+	return n, err
+}
+
+func (t *transfer) writeSocket(s *vnet.Socket, source func(uint64, []byte) (int, error)) (uint64, error) {
+	return t.c.send(t.d, s, &outgoing{n: t.n, flags: t.socketFlags(), source: source})
+}
+
+func (t *transfer) socketFlags() int {
+	flags := 0
+	if t.once {
+		flags |= unix.MSG_DONTWAIT
+	}
+	if t.mute {
+		flags |= unix.MSG_NOSIGNAL
+	}
+	return flags
+}
+
+func sendto(c *Call) (uint64, error) {
+	buf, size, flags, addr, addrlen := c.Addr(1), c.Size(2), c.Flags(3), c.Addr(4), c.Int(5)
+	b, err := buffer(buf, size)
+	if err != nil {
+		return 0, err
+	}
+	d, s, err := c.socketArg()
+	if err != nil {
+		return 0, err
+	}
+	v := [1]iovec{b}
+	o := &outgoing{n: b.len, flags: flags, source: func(done uint64, p []byte) (int, error) { return c.gather(v[:], done, p) }}
+	if addr != 0 {
+		if o.to, err = c.sockaddr(addr, addrlen); err != nil {
+			return 0, err
+		}
+		if addrlen == 0 {
+			o.to = nil
+		}
+	}
+	return c.send(d, s, o)
+}
+
+func recvfrom(c *Call) (uint64, error) {
+	buf, size, flags, addr, addrlen := c.Addr(1), c.Size(2), c.Flags(3), c.Addr(4), c.Addr(5)
+	b, err := buffer(buf, size)
+	if err != nil {
+		return 0, err
+	}
+	d, s, err := c.socketArg()
+	if err != nil {
+		return 0, err
+	}
+	v := [1]iovec{b}
+	r, n, err := c.receive(d, s, incoming{b.len, flags, func(done uint64, p []byte) (int, error) { return c.scatter(v[:], done, p) }})
+	c.Sys.net.Release(r.Files)
+	if err != nil || addr == 0 {
+		return n, err
+	}
+	return n, c.putSockaddr(senderOf(r), addr, addrlen)
+}
+
+// senderOf is unix_copy_addr: nothing if the sender has no name.
+func senderOf(r vnet.Received) []byte {
+	if r.From == nil || !r.From.Bound() {
+		return nil
+	}
+	return sockaddrOf(r.From)
+}

@@ -1,0 +1,241 @@
+//go:build linux
+
+package vnet
+
+import (
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"oubliette/fdtable"
+)
+
+// Received is what came with the bytes of one recvmsg(2).
+type Received struct {
+	N         int     // bytes that sink took
+	Length    int     // of the datagram they are of
+	Truncated bool    // MSG_TRUNC
+	From      *Socket // nil if nothing was there
+	Cred      *Cred   // as the message had it, nil: none
+	// Files are the caller's to release.
+	Files []*fdtable.Description
+}
+
+// MayReceive is what a receive checks first. EINVAL, ENOTCONN.
+func (s *Socket) MayReceive() error {
+	switch {
+	case s.kind == unix.SOCK_STREAM && s.state != established:
+		return unix.EINVAL
+	case s.kind == unix.SOCK_SEQPACKET && s.state != established:
+		return unix.ENOTCONN
+	}
+	return nil
+}
+
+// Take says how to receive.
+type Take struct {
+	Size     uint64 // at most so many bytes
+	Peek     bool
+	Nonblock bool // the caller will not wait
+	All      bool // MSG_WAITALL
+	// Sink is told how many bytes came before. What it does not take is EFAULT,
+	// and lost with its datagram.
+	Sink func(done int, p []byte) (int, error)
+}
+
+// Receive is one try: of a stream it takes what there is until the credentials
+// change or descriptors came, of others one datagram. EAGAIN: not enough there; a
+// stream may have given a part, and the next try with the same r goes on behind it.
+// And the pending error, EFAULT.
+func (s *Socket) Receive(r *Received, t Take) error {
+	if s.kind == unix.SOCK_STREAM {
+		return s.receiveStream(r, t)
+	}
+	if err := s.takeError(); err != nil {
+		return err
+	}
+	skip, i := s.peekAt(t.Peek)
+	if i >= len(s.queue) {
+		if s.shut&shutRead != 0 && (!t.Nonblock || s.kind == unix.SOCK_SEQPACKET) {
+			return nil
+		}
+		return unix.EAGAIN
+	}
+	m := s.queue[i]
+	data := m.data[skip:]
+	r.From, r.Cred, r.Length = m.from, m.cred, len(data)
+	if uint64(len(data)) > t.Size {
+		data, r.Truncated = data[:t.Size], true
+	}
+	r.Files = m.take(s.net, t.Peek)
+	if !t.Peek {
+		s.drop(i)
+		s.room.Wake()
+	}
+	took, err := t.Sink(0, data)
+	r.N = took
+	if err == nil && took < len(data) {
+		err = unix.EFAULT
+	}
+	s.moveOffset(t.Peek, took, r.Length)
+	return err
+}
+
+// peekAt is where the next read begins: so many bytes into message i.
+func (s *Socket) peekAt(peek bool) (skip, i int) {
+	if !peek || s.peekOff <= 0 {
+		return 0, 0
+	}
+	skip = s.peekOff
+	for i < len(s.queue) && skip > 0 && skip >= len(s.queue[i].unread()) {
+		skip -= len(s.queue[i].unread())
+		i++
+	}
+	return skip, i
+}
+
+// moveOffset is sk_peek_offset_fwd and _bwd: SO_PEEK_OFF counts from what is
+// still there.
+func (s *Socket) moveOffset(peek bool, took, gone int) {
+	switch {
+	case s.peekOff < 0:
+	case peek:
+		s.peekOff += took
+	default:
+		s.peekOff = max(s.peekOff-gone, 0)
+	}
+}
+
+func (m *message) unread() []byte { return m.data[m.off:] }
+
+// take gives the descriptors of m: to keep, or with peek once more.
+func (m *message) take(n *Net, peek bool) []*fdtable.Description {
+	files := m.files
+	if peek {
+		for _, d := range files {
+			d.Retain()
+		}
+		return slices.Clone(files)
+	}
+	m.files = nil
+	n.count(files, -1)
+	return files
+}
+
+// receiveStream is unix_stream_read_generic without the waiting.
+func (s *Socket) receiveStream(r *Received, t Take) error {
+	skip, i := s.peekAt(t.Peek)
+	for i < len(s.queue) {
+		m := s.queue[i]
+		if r.From != nil && s.PassCred() && !m.cred.same(r.Cred) {
+			return nil
+		}
+		if r.From == nil {
+			r.From, r.Cred = m.from, m.cred
+		}
+		data := m.unread()[skip:]
+		data = data[:min(uint64(len(data)), t.Size-uint64(r.N))]
+		took, err := t.Sink(r.N, data)
+		if err == nil && took < len(data) {
+			err = unix.EFAULT
+		}
+		if err != nil {
+			if r.N > 0 && err == unix.EFAULT {
+				err = nil
+			}
+			return err
+		}
+		skip = 0
+		r.N += took
+		r.Files = m.take(s.net, t.Peek)
+		s.moveOffset(t.Peek, took, took)
+		if t.Peek {
+			i++
+		} else if m.off += took; m.off < len(m.data) {
+			return nil
+		} else {
+			s.drop(0)
+		}
+		if uint64(r.N) == t.Size || r.Files != nil || t.Peek && i == len(s.queue) {
+			return nil
+		}
+	}
+	return s.ran(r, t)
+}
+
+// ran says what it means that a stream's queue ran out.
+func (s *Socket) ran(r *Received, t Take) error {
+	if t.Size > 0 && (uint64(r.N) >= t.Size || !t.All && r.N >= s.lowat) {
+		return nil
+	}
+	if err := s.takeError(); err != nil {
+		return err
+	}
+	if s.shut&shutRead != 0 {
+		return nil
+	}
+	return unix.EAGAIN
+}
+
+// drop frees message i of the queue and what it counts.
+func (s *Socket) drop(i int) {
+	m := s.queue[i]
+	if i == 0 {
+		s.queue[0] = nil
+		s.queue = s.queue[1:]
+	} else {
+		s.queue = slices.Delete(s.queue, i, i+1)
+	}
+	if len(s.queue) == 0 {
+		s.queue = nil
+	}
+	s.net.bytes -= m.truesize
+	m.from.wmem -= m.truesize
+	if !m.from.dead && m.from.writable() {
+		m.from.waiters.WakeFor(pollOut)
+	}
+	if m.files != nil {
+		s.net.Release(m.take(s.net, false))
+	}
+}
+
+// purge drops everything.
+func (s *Socket) purge() {
+	for len(s.queue) > 0 {
+		s.drop(0)
+	}
+}
+
+// Read is one try of read(2). Descriptors that came are closed.
+func (s *Socket) Read(p []byte) (int, error) {
+	if err := s.MayReceive(); err != nil {
+		return 0, err
+	}
+	var r Received
+	err := s.Receive(&r, Take{Size: uint64(len(p)), Nonblock: true,
+		Sink: func(done int, b []byte) (int, error) { return copy(p[done:], b), nil }})
+	s.net.Release(r.Files)
+	return r.N, err
+}
+
+// Ioctl is FIONREAD and SIOCOUTQ. EINVAL, ENOTTY.
+func (s *Socket) Ioctl(mem fdtable.Memory, request uint32, arg uint64) (uint64, error) {
+	n := 0
+	switch {
+	case request == unix.TIOCOUTQ:
+		n = s.wmem
+	case request != unix.TIOCINQ:
+		return 0, unix.ENOTTY
+	case s.state == listening:
+		return 0, unix.EINVAL
+	case s.kind == unix.SOCK_DGRAM:
+		if len(s.queue) > 0 {
+			n = len(s.queue[0].data)
+		}
+	default:
+		for _, m := range s.queue {
+			n += len(m.unread())
+		}
+	}
+	return 0, mem.Write(arg, le32(uint32(n)))
+}
