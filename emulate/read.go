@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"oubliette/emulate/vnet"
 	"oubliette/fdtable"
 )
 
@@ -38,6 +39,9 @@ func (c *Call) readInto(fd int, buf, count uint64, offset int64) (uint64, error)
 	b, err := buffer(buf, count)
 	if err != nil {
 		return 0, err
+	}
+	if s, ok := d.File.(*vnet.Socket); ok {
+		return c.readSocket(d, s, []iovec{b}, b.len, 0)
 	}
 	t := transfer{c: c, d: d, n: b.len, off: offset}
 	v := [1]iovec{b}
@@ -121,6 +125,9 @@ func (c *Call) readVector(fd int, iov uint64, iovcnt uint32, offset int64, flags
 	}
 	if err := rwFlags(flags); err != nil {
 		return 0, err
+	}
+	if s, ok := d.File.(*vnet.Socket); ok {
+		return c.readSocket(d, s, v, n, flags)
 	}
 	t := transfer{c: c, d: d, n: n, off: offset, once: flags&unix.RWF_NOWAIT != 0}
 	return t.read(func(done uint64, p []byte) (int, error) { return c.scatter(v, done, p) })

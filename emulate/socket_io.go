@@ -9,18 +9,18 @@ import (
 	"oubliette/fdtable"
 )
 
-// outgoing is one message to send: n bytes that source gives from behind done.
+// outgoing is one message to send: the n bytes of v.
 type outgoing struct {
 	vnet.Outgoing
-	to     []byte // the address, nil: none
-	n      uint64
-	flags  int
-	source func(done uint64, p []byte) (int, error)
+	to    []byte // the address, nil: none
+	v     []iovec
+	n     uint64
+	flags int
 }
 
-// gatherAll fills p, or it is EFAULT.
-func (o *outgoing) gather(done uint64, p []byte) error {
-	n, err := o.source(done, p)
+// fill copies what follows the first done bytes to p. EFAULT.
+func (c *Call) fill(o *outgoing, done uint64, p []byte) error {
+	n, err := c.gather(o.v, done, p)
 	if err == nil && n < len(p) {
 		err = unix.EFAULT
 	}
@@ -54,7 +54,7 @@ func (c *Call) sendStream(s *vnet.Socket, o *outgoing, w patience) (uint64, erro
 			break
 		}
 		data := make([]byte, s.Segment(o.n-done))
-		if err = o.gather(done, data); err != nil {
+		if err = c.fill(o, done, data); err != nil {
 			break
 		}
 		if err = s.Deliver(nil, data, &o.Outgoing); err != nil {
@@ -102,7 +102,7 @@ func (c *Call) sendDatagram(s *vnet.Socket, o *outgoing, w patience) (uint64, er
 		return 0, err
 	}
 	data := make([]byte, o.n)
-	if err := o.gather(0, data); err != nil {
+	if err := c.fill(o, 0, data); err != nil {
 		return 0, err
 	}
 	for {
@@ -126,28 +126,21 @@ func (c *Call) sendDatagram(s *vnet.Socket, o *outgoing, w patience) (uint64, er
 	}
 }
 
-// incoming is one receive of at most n bytes.
-type incoming struct {
-	n     uint64
-	flags int
-	sink  func(done uint64, p []byte) (int, error)
-}
-
-// receive is sock_recvmsg. The files of what it gives are the caller's. The
+// receive is sock_recvmsg of at most n bytes into v. The files of what it gives are the caller's. The
 // result is what recv(2) gives.
-func (c *Call) receive(d *fdtable.Description, s *vnet.Socket, in incoming) (r vnet.Received, n uint64, err error) {
+func (c *Call) receive(d *fdtable.Description, s *vnet.Socket, v []iovec, n uint64, flags int) (r vnet.Received, got uint64, err error) {
 	if err := s.MayReceive(); err != nil {
 		return r, 0, err
 	}
-	if in.flags&unix.MSG_OOB != 0 {
+	if flags&unix.MSG_OOB != 0 {
 		return r, 0, unix.EOPNOTSUPP
 	}
 	d.Retain()
 	defer d.Release()
-	w := c.patience(d, s, in.flags, false)
-	take := vnet.Take{Size: in.n, Peek: in.flags&unix.MSG_PEEK != 0, Nonblock: w.nonblock,
-		All:  in.flags&unix.MSG_WAITALL != 0,
-		Sink: func(done int, p []byte) (int, error) { return in.sink(uint64(done), p) }}
+	w := c.patience(d, s, flags, false)
+	take := vnet.Take{Size: n, Peek: flags&unix.MSG_PEEK != 0, Nonblock: w.nonblock,
+		All:  flags&unix.MSG_WAITALL != 0,
+		Sink: func(done int, p []byte) (int, error) { return c.scatter(v, uint64(done), p) }}
 	for {
 		err = s.Receive(&r, take)
 		if err != unix.EAGAIN {
@@ -161,33 +154,33 @@ func (c *Call) receive(d *fdtable.Description, s *vnet.Socket, in incoming) (r v
 		c.Sys.net.Release(r.Files)
 		return vnet.Received{}, 0, err
 	}
-	n = uint64(r.N)
-	if in.flags&unix.MSG_TRUNC != 0 && s.Type() != unix.SOCK_STREAM {
-		n = uint64(r.Length)
+	got = uint64(r.N)
+	if flags&unix.MSG_TRUNC != 0 && s.Type() != unix.SOCK_STREAM {
+		got = uint64(r.Length)
 	}
-	return r, n, nil
+	return r, got, nil
 }
 
-// readSocket and writeSocket are read(2) and write(2).
-func (t *transfer) readSocket(s *vnet.Socket, sink func(uint64, []byte) (int, error)) (uint64, error) {
-	if t.n == 0 {
+// readSocket is readv(2) with RWF_ flags; an empty one takes not even a datagram.
+func (c *Call) readSocket(d *fdtable.Description, s *vnet.Socket, v []iovec, n uint64, flags int) (uint64, error) {
+	if n == 0 {
 		return 0, nil
 	}
-	r, n, err := t.c.receive(t.d, s, incoming{t.n, t.socketFlags(), sink})
-	t.c.Sys.net.Release(r.Files)
+	r, n, err := c.receive(d, s, v, n, rwToMsg(flags))
+	c.Sys.net.Release(r.Files)
 	return n, err
 }
 
-func (t *transfer) writeSocket(s *vnet.Socket, source func(uint64, []byte) (int, error)) (uint64, error) {
-	return t.c.send(t.d, s, &outgoing{n: t.n, flags: t.socketFlags(), source: source})
+// writeSocket is writev(2) with RWF_ flags.
+func (c *Call) writeSocket(d *fdtable.Description, s *vnet.Socket, v []iovec, n uint64, flags int) (uint64, error) {
+	return c.send(d, s, &outgoing{v: v, n: n, flags: rwToMsg(flags)})
 }
 
-func (t *transfer) socketFlags() int {
-	flags := 0
-	if t.once {
+func rwToMsg(rwf int) (flags int) {
+	if rwf&unix.RWF_NOWAIT != 0 {
 		flags |= unix.MSG_DONTWAIT
 	}
-	if t.mute {
+	if rwf&rwfNoSignal != 0 {
 		flags |= unix.MSG_NOSIGNAL
 	}
 	return flags
@@ -203,8 +196,7 @@ func sendto(c *Call) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	v := [1]iovec{b}
-	o := &outgoing{n: b.len, flags: flags, source: func(done uint64, p []byte) (int, error) { return c.gather(v[:], done, p) }}
+	o := &outgoing{v: []iovec{b}, n: b.len, flags: flags}
 	if addr != 0 {
 		if o.to, err = c.sockaddr(addr, addrlen); err != nil {
 			return 0, err
@@ -226,8 +218,7 @@ func recvfrom(c *Call) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	v := [1]iovec{b}
-	r, n, err := c.receive(d, s, incoming{b.len, flags, func(done uint64, p []byte) (int, error) { return c.scatter(v[:], done, p) }})
+	r, n, err := c.receive(d, s, []iovec{b}, b.len, flags)
 	c.Sys.net.Release(r.Files)
 	if err != nil || addr == 0 {
 		return n, err

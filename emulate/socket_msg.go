@@ -78,7 +78,7 @@ func (c *Call) sendMessage(d *fdtable.Description, s *vnet.Socket, msg uint64, f
 	if err != nil {
 		return 0, err
 	}
-	o := &outgoing{n: n, flags: flags, source: func(done uint64, p []byte) (int, error) { return c.gather(v, done, p) }}
+	o := &outgoing{v: v, n: n, flags: flags}
 	if h.NameLen > 0 {
 		if o.to, err = c.sockaddr(h.Name, min(int(h.NameLen), maxSockaddr)); err != nil {
 			return 0, err
@@ -194,7 +194,7 @@ func (c *Call) receiveMessage(d *fdtable.Description, s *vnet.Socket, msg uint64
 	if err != nil {
 		return 0, err
 	}
-	r, n, err := c.receive(d, s, incoming{n, flags, func(done uint64, p []byte) (int, error) { return c.scatter(v, done, p) }})
+	r, n, err := c.receive(d, s, v, n, flags)
 	if err != nil {
 		return 0, err
 	}

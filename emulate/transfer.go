@@ -8,7 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"oubliette/emulate/vfs"
-	"oubliette/emulate/vnet"
 	"oubliette/fdtable"
 )
 
@@ -64,9 +63,6 @@ type transfer struct {
 func (t *transfer) read(sink func(done uint64, p []byte) (int, error)) (uint64, error) {
 	if isDir(t.d) {
 		return 0, unix.EISDIR
-	}
-	if s, ok := t.d.File.(*vnet.Socket); ok {
-		return t.readSocket(s, sink)
 	}
 	var err error
 	if _, seekable := t.d.File.(io.ReaderAt); seekable || t.off >= 0 {
@@ -165,9 +161,6 @@ func (t *transfer) stream(write bool, try func() error) error {
 // write moves bytes from source, which is told how many came before, to the
 // file. source gives nothing where the guest's memory or another file ends.
 func (t *transfer) write(source func(done uint64, p []byte) (int, error)) (uint64, error) {
-	if s, ok := t.d.File.(*vnet.Socket); ok {
-		return t.writeSocket(s, source)
-	}
 	var err error
 	if _, seekable := t.d.File.(io.WriterAt); seekable || t.off >= 0 {
 		err = t.writeAt(source)
