@@ -36,7 +36,8 @@ func sigmaskGuest([]string) {
 	signal.Notify(came, unix.SIGUSR1)
 	blocked(unix.SIG_BLOCK, 1<<(unix.SIGUSR1-1))
 	epoll, _ := unix.EpollCreate1(0)
-	limit, none := unix.NsecToTimespec(5e9), uint64(1<<(unix.SIGUSR2-1))
+	// SIGURG is the Go runtime's own: it would end the call before its time.
+	limit, none := unix.NsecToTimespec(5e9), uint64(1<<(unix.SIGUSR2-1)|1<<(unix.SIGURG-1))
 	pair := [2]uintptr{uintptr(unsafe.Pointer(&none)), 8}
 	var event [12]byte
 	calls := map[string][]uintptr{
