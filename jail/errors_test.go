@@ -202,11 +202,11 @@ func TestRefusedLeavesStreams(t *testing.T) {
 	}
 }
 
-func init() { guests["host"] = hostGuest }
+func init() { guests["spawn where refused"] = refusedGuest }
 
-// hostGuest is a process of this binary that spawns a jail where the kernel
+// refusedGuest is a process of this binary that spawns a jail where the kernel
 // refuses something: a system call, by a filter, or descriptors.
-func hostGuest(args []string) {
+func refusedGuest(args []string) {
 	if args[0] == "nofile" {
 		check(unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 256, Max: 256}))
 	} else if err := refuse(callNumbers[args[0]], unix.EPERM); err != nil {
@@ -262,7 +262,7 @@ func TestHostRefuses(t *testing.T) {
 		"nofile":            "jail: prlimit: RLIMIT_NOFILE is 256, it must be at least 1024 (ulimit -n)",
 	} {
 		t.Run(what, func(t *testing.T) {
-			got := native(t, guestCommand("host", what))
+			got := native(t, guestCommand("spawn where refused", what))
 			if !strings.HasPrefix(got.Stdout, want) || strings.Count(got.Stdout, "\n") != 1 || got.Err != "" {
 				t.Errorf("%+v, want %q", got, want)
 			}
