@@ -110,7 +110,22 @@ func (c *Call) mapPlace(e *vfs.Dentry, m fdtable.Mapping, args [6]uint64) (uint6
 	}
 	defer s.placing.unlock()
 	args[4], args[5] = uint64(s.ArenaFDs[m.Arena]), uint64(m.Offset)
-	at, err := c.Task.Machine.Native(sysno.Must("mmap"), args)
+	native := c.Task.Machine.Native
+	at, err := uint64(0), error(nil)
+	if beyond := uint64(m.Beyond); beyond == 0 {
+		at, err = native(sysno.Mmap, args)
+	} else { // all of it as nothing, and the file over that
+		none := args
+		none[2], none[4], none[5] = unix.PROT_NONE, ^uint64(0), 0
+		none[3] = args[3]&^mapType | unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_NORESERVE
+		at, err = native(sysno.Mmap, none)
+		if args[0], args[1] = at, pageAlign(args[1])-beyond; err == nil && args[1] > 0 {
+			args[3] = args[3]&^unix.MAP_FIXED_NOREPLACE | unix.MAP_FIXED
+			if _, err = native(sysno.Mmap, args); err != nil && err != ErrGone {
+				_, _ = native(sysno.Must("munmap"), [6]uint64{at, args[1] + beyond})
+			}
+		}
+	}
 	if err == nil {
 		s.NoteMapped(e, m)
 	}

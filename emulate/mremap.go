@@ -40,7 +40,8 @@ func (p *placing) unlock() {
 
 // mremap is the kernel's own, but a mapping may not grow out of its file's slot
 // of an arena: the next slot is another file. However far the slots are apart,
-// its last page can be moved away and grown again.
+// its last page can be moved away and grown again. One of an immutable file does
+// not grow at all: what comes next was not read, or is behind the file's end.
 func mremap(c *Call) (uint64, error) {
 	oldAddr, oldSize, newSize := c.Addr(0), pageAlign(c.Size(1)), pageAlign(c.Size(2))
 	if err := c.Sys.placing.lock(c); err != nil {
@@ -48,11 +49,11 @@ func mremap(c *Call) (uint64, error) {
 	}
 	defer c.Sys.placing.unlock()
 	if oldSize == 0 || newSize > oldSize { // 0: another mapping of the same pages
-		at, file, err := c.Task.fileOffset(oldAddr)
+		at, name, err := c.Task.fileOffset(oldAddr)
 		if err != nil {
 			return 0, err
 		}
-		if file && (newSize > arena.Stride || at%arena.Stride > arena.Stride-newSize) {
+		if name != "" && (newSize > arena.Stride || at%arena.Stride > arena.Stride-newSize || name == "/memfd:"+arena.SharedName) {
 			return 0, unix.ENOMEM
 		}
 	}
@@ -62,16 +63,16 @@ func mremap(c *Call) (uint64, error) {
 // pageAlign is PAGE_ALIGN, which makes 0 of the last page's addresses.
 func pageAlign(n uint64) uint64 { return (n + pageSize - 1) &^ (pageSize - 1) }
 
-// fileOffset tells what offset of a file the task has mapped at addr, if it is a
-// file at all.
-func (t *Task) fileOffset(addr uint64) (offset uint64, file bool, err error) {
+// fileOffset tells what offset of which file the task has mapped at addr, by the
+// host's name; "" is no file.
+func (t *Task) fileOffset(addr uint64) (offset uint64, name string, err error) {
 	text, err := t.Machine.ProcFile("maps")
 	if err != nil {
-		return 0, false, err
+		return 0, "", err
 	}
 	for line := range bytes.Lines(text) {
 		f := bytes.Fields(line) // range perms offset dev inode name
-		if len(f) < 5 {
+		if len(f) < 6 {         // no name: no file
 			continue
 		}
 		from, to, _ := bytes.Cut(f[0], []byte("-"))
@@ -79,11 +80,14 @@ func (t *Task) fileOffset(addr uint64) (offset uint64, file bool, err error) {
 		end, err2 := strconv.ParseUint(string(to), 16, 64)
 		off, err3 := strconv.ParseUint(string(f[2]), 16, 64)
 		if err1 != nil || err2 != nil || err3 != nil {
-			return 0, false, unix.EFAULT
+			return 0, "", unix.EFAULT
 		}
 		if start <= addr && addr < end {
-			return off + addr - start, string(f[4]) != "0", nil
+			if string(f[4]) == "0" { // the inode: [stack] and its like
+				return 0, "", nil
+			}
+			return off + addr - start, string(f[5]), nil
 		}
 	}
-	return 0, false, nil // the kernel says EFAULT
+	return 0, "", nil // the kernel says EFAULT
 }

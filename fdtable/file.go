@@ -121,6 +121,9 @@ const (
 type Mapping struct {
 	Arena  Arena
 	Offset int64 // of the byte the Map call asked for
+	// Beyond is how many of the bytes asked for lie in pages behind the file's
+	// last one. They must not be mapped: reading them would fill the arena.
+	Beyond int64
 }
 
 // ReadFile reads at the description's offset, or at off if off >= 0 (pread).

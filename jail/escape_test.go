@@ -116,3 +116,26 @@ func TestZombiesCount(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// TestMappedDisk: Limits.Disk bounds what is written through mappings, too.
+func TestMappedDisk(t *testing.T) {
+	_, p := escapeDir(t)
+	p.Limits.Disk = 1 << 20
+	want := result{Err: "jail: limit disk (1048576) reached"}
+	if got := jailed(t, &jail.Jail{}, exec.Command("/try/escape", "sparse"), p); got != want {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestBeyondFile: reading behind the end of a file does not fill the arena that
+// all jails share.
+func TestBeyondFile(t *testing.T) {
+	dir, p := escapeDir(t)
+	if err := os.WriteFile(filepath.Join(dir, "a"), []byte("a"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	want := result{Stdout: "a\n", Err: "signal: segmentation fault"}
+	if got := jailed(t, &jail.Jail{}, exec.Command("/try/escape", "beyond", "/try/a"), p); got != want {
+		t.Errorf("%+v", got)
+	}
+}

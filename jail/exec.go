@@ -88,7 +88,7 @@ func (t *thread) load(r emulate.ExecRequest, state emulate.SignalState) error {
 		n.discard()
 		return err
 	}
-	if t.dead {
+	if t.dead || w.ended {
 		n.discard()
 		return emulate.ErrGone
 	}

@@ -217,6 +217,9 @@ func gone(err error) error {
 
 // ReadMemory copies guest memory to p.
 func (t *thread) ReadMemory(p []byte, addr uint64) (int, error) {
+	if t.reaped {
+		return 0, emulate.ErrGone // the number may be another's
+	}
 	n, err := ptrace.Read(t.tid, p, addr)
 	if err == unix.EINVAL { // addr+len wraps around
 		err = unix.EFAULT
@@ -226,6 +229,9 @@ func (t *thread) ReadMemory(p []byte, addr uint64) (int, error) {
 
 // WriteMemory copies p to guest memory.
 func (t *thread) WriteMemory(p []byte, addr uint64) (int, error) {
+	if t.reaped {
+		return 0, emulate.ErrGone
+	}
 	n, err := ptrace.Write(t.tid, p, addr)
 	if err == unix.EINVAL {
 		err = unix.EFAULT

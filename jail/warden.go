@@ -186,7 +186,7 @@ func (w *warden) dispatch(tid int, ws unix.WaitStatus) {
 	}
 	t.status, t.stopped = ws, true
 	if last {
-		t.dead = true
+		t.dead, t.reaped = true, true
 	}
 	w.resume(t)
 }

@@ -97,5 +97,6 @@ func (m *images) mapping(k arena.Key, r io.ReaderAt, off, n int64, write bool) (
 		m.held[k] = i
 	}
 	at, err := i.Fill(r, off, n)
-	return fdtable.Mapping{Arena: fdtable.ArenaShared, Offset: at}, err
+	end := (k.Size + blockSize - 1) / blockSize * blockSize
+	return fdtable.Mapping{Arena: fdtable.ArenaShared, Offset: at, Beyond: min(max(off+n-end, 0), n)}, err
 }

@@ -12,5 +12,6 @@
 // in a [Cache], one for all jails of the process, which guests get read-only.
 //
 // What the gap does not give is the end of a file: beyond the last page a mapping
-// reads zeros where Linux raises SIGBUS.
+// reads zeros where Linux raises SIGBUS, and each page it reads is memory. So of an
+// immutable file no more than there is may be mapped.
 package arena

@@ -152,9 +152,43 @@ static int zombies(char **argv) {
 	return 0;
 }
 
+// sparse fills a file through a mapping, which is longer than it may be.
+static int sparse(char **argv) {
+	int fd = open("/tmp/sparse", O_CREAT | O_RDWR, 0600);
+	size_t n = 4UL << 30;
+	if (ftruncate(fd, n)) {
+		perror("ftruncate");
+		return 1;
+	}
+	volatile char *p = mmap(0, n, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (p == MAP_FAILED) {
+		perror("mmap");
+		return 1;
+	}
+	for (size_t i = 0; i < n; i += 4096)
+		p[i] = 1;
+	puts("full");
+	return 0;
+}
+
+// beyond reads what lies behind a file's last page.
+static int beyond(char **argv) {
+	size_t n = 256UL << 20;
+	volatile char *p = mmap(0, n, PROT_READ, MAP_PRIVATE, open(argv[0], O_RDONLY), 0);
+	if (p == MAP_FAILED)
+		return 1;
+	printf("%c\n", *p);
+	fflush(stdout);
+	for (size_t i = 4096; i < n; i += 4096)
+		(void)p[i];
+	puts("zeros");
+	return 0;
+}
+
 int main(int argc, char **argv) {
 	static const struct { const char *name; int (*run)(char **); } ways[] = {
-		{"grow", grow}, {"swap", swap}, {"ignore", ignore}, {"orphans", orphans}, {"zombies", zombies}};
+		{"grow", grow}, {"swap", swap}, {"ignore", ignore}, {"orphans", orphans}, {"zombies", zombies},
+		{"sparse", sparse}, {"beyond", beyond}};
 	for (unsigned i = 0; argc > 1 && i < sizeof ways / sizeof *ways; i++)
 		if (!strcmp(argv[1], ways[i].name))
 			return ways[i].run(argv + 2);
