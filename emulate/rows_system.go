@@ -93,7 +93,7 @@ var systemCalls = []Row{
 	{"uname", "out:addr", uname, "the kernel that is emulated"},
 
 	// Native ones, should a policy send them here.
-	{"futex", "addr int int addr addr int", native, nativeNote},
+	{"futex", "addr int int addr addr int", futex, "usually allowed without a stop; none with priority inheritance"},
 	{"futex_requeue", "addr flags int int", native, nativeNote},
 	{"futex_wait", "addr size size flags addr int", native, nativeNote},
 	{"futex_waitv", "addr uint flags addr int", native, nativeNote},

@@ -111,8 +111,15 @@ func (c *Call) Go(fn func() error, interrupt func()) error {
 	done := false
 	host := c.Sys.Host
 	go func() {
-		e := fn()
+		e, panicked := error(nil), any(nil)
+		func() {
+			defer func() { panicked = recover() }()
+			e = fn()
+		}()
 		host.Post(func() {
+			if panicked != nil {
+				panic(panicked) // the jail's end, not the program's
+			}
 			err, done = e, true
 			t.Machine.Unpark()
 		})

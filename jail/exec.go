@@ -30,6 +30,9 @@ const nobody = 65534
 // exit.
 const running = unix.WaitStatus(0xffff)
 
+// maxPending bounds the signals that a guest may have queued.
+const maxPending = 4096
+
 // options are what a guest is traced with.
 const options = unix.PTRACE_O_EXITKILL | unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACESECCOMP |
 	unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_TRACEFORK | unix.PTRACE_O_TRACEVFORK
@@ -249,6 +252,9 @@ func (w *warden) batch(b *stub.Batch, im *loader.Image, n *newImage, state emula
 	w.batchSignals(b, state)
 	w.dropRoot(b)
 	limit(unix.RLIMIT_CORE, unix.Rlimit{})
+	// Pending signals are counted by user: a guest's must leave room for others'.
+	pending := min(maxPending, w.hostLimits[unix.RLIMIT_SIGPENDING].Cur)
+	limit(unix.RLIMIT_SIGPENDING, unix.Rlimit{Cur: pending, Max: pending})
 	for _, r := range []int{unix.RLIMIT_AS, unix.RLIMIT_DATA, unix.RLIMIT_STACK, unix.RLIMIT_CPU} {
 		if limits[r] != w.hostLimits[r] {
 			limit(r, limits[r])

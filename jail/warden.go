@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"time"
 
 	"go.uber.org/zap"
@@ -229,7 +230,16 @@ func (w *warden) disown(parent int) {
 }
 
 // resume switches into a thread's coroutine until it gives the warden back.
-func (w *warden) resume(t *thread) { t.next() }
+// What panics after the coroutine's own recover, at the task's end, is the jail's
+// end.
+func (w *warden) resume(t *thread) {
+	defer func() {
+		if r := recover(); r != nil {
+			w.fail(&Error{Op: "exit", Err: fmt.Errorf("panic: %v\n%s", r, debug.Stack())})
+		}
+	}()
+	t.next()
+}
 
 // abandon unwinds the coroutines of threads that vanished.
 func (w *warden) abandon() {
@@ -290,11 +300,14 @@ func (w *warden) close() {
 	w.killBell()
 	w.box.close()
 	w.pin.restore()
-	if w.sys.FS != nil {
+	w.guard(func() {
+		if w.sys.FS == nil {
+			return
+		}
 		if err := errors.Join(w.sys.FS.UseArenas(nil, nil), w.sys.FS.Close()); err != nil {
 			w.warn("the guest's tree is not whole after the end", "close", err)
 		}
-	}
+	})
 	w.discard()
 }
 

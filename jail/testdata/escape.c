@@ -95,6 +95,7 @@ static int ignore(char **argv) {
 	int fds[2];
 	sigset_t all, none;
 	pthread_t a, b;
+	signal(SIGUSR1, SIG_IGN);
 	sigfillset(&all);
 	sigemptyset(&none);
 	sigdelset(&all, SIGALRM);
