@@ -17,18 +17,19 @@ import (
 // guests that come meanwhile are kept for the loop.
 func (w *warden) startBell() error {
 	pid, err := syscall.ForkExec(stub.Path(int(w.parts.stub.Fd()), 0), []string{"bell"},
-		&syscall.ProcAttr{Sys: &syscall.SysProcAttr{Setpgid: true}})
+		&syscall.ProcAttr{Sys: &syscall.SysProcAttr{Setpgid: true, Pgid: w.pgid}})
 	if err != nil {
 		return &Error{Op: "fork", Err: err}
 	}
+	_ = unix.Setpgid(pid, w.pgid) // as in startStub
 	w.pin.join(pid)
 	if err := ptrace.Seize(pid, unix.PTRACE_O_EXITKILL); err != nil {
-		_ = unix.Kill(pid, unix.SIGKILL)
+		_ = unix.Kill(pid, unix.SIGKILL) // reapAll takes it
 		return seizeError(err)
 	}
 	_ = ptrace.Interrupt(pid)
 	for {
-		tid, ws, err := ptrace.Wait(0, nil)
+		tid, ws, err := ptrace.Wait(w.pgid, 0, nil)
 		if err != nil {
 			return &Error{Op: "wait4", Err: err}
 		}
@@ -67,20 +68,19 @@ func (w *warden) emptyBell(pid int) error {
 	return ptrace.Cont(pid, 0)
 }
 
-// killBell ends the bell and reaps it, and whatever else of ours the kernel has
-// still to tell of.
-func (w *warden) killBell() {
-	pid := w.box.bell
-	if pid != 0 {
-		w.proc.bellGone()
+// reapAll ends the bell and whatever else is left in the jail's group: a child
+// whose parent died in the act of making it may not have been seen yet.
+func (w *warden) reapAll() {
+	w.proc.bellGone()
+	if pid := w.box.bell; pid != 0 {
 		_ = unix.Kill(pid, unix.SIGKILL)
 	}
 	for {
-		tid, ws, err := ptrace.Wait(0, nil)
+		tid, ws, err := ptrace.Wait(w.pgid, 0, nil)
 		if err != nil {
 			return // ECHILD
 		}
-		if tid != pid && ws.Stopped() { // born of a guest that was killed meanwhile
+		if !ws.Exited() && !ws.Signaled() {
 			_ = unix.Kill(tid, unix.SIGKILL)
 		}
 	}

@@ -122,7 +122,7 @@ func (w *warden) startStub(t *thread, im *loader.Image, env []string) (*newImage
 	pid, err := syscall.ForkExec(path, im.Args, &syscall.ProcAttr{
 		Env:   env,
 		Files: w.parts.files(w.arena, w.arenaRead),
-		Sys:   &syscall.SysProcAttr{Setpgid: true},
+		Sys:   &syscall.SysProcAttr{Setpgid: true, Pgid: w.pgid},
 	})
 	if err != nil {
 		if e, ok := err.(syscall.Errno); ok {
@@ -130,6 +130,12 @@ func (w *warden) startStub(t *thread, im *loader.Image, env []string) (*newImage
 		}
 		return nil, err
 	}
+	if w.pgid == 0 {
+		w.pgid = pid
+	}
+	// It has done so itself (EACCES), or was killed before it could: wait4 must
+	// find it all the same.
+	_ = unix.Setpgid(pid, w.pgid)
 	w.pin.join(pid)
 	n := &newImage{owner: t, tid: pid, status: running}
 	w.loading[pid] = n

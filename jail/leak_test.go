@@ -63,6 +63,10 @@ func (s state) leaks() string {
 		}
 		if now.children != s.children {
 			left = append(left, "children "+now.children)
+			for _, pid := range strings.Fields(now.children) {
+				stat, _ := os.ReadFile("/proc/" + pid + "/stat")
+				left = append(left, string(stat))
+			}
 		}
 		if now.cwd != s.cwd || now.umask != s.umask {
 			left = append(left, "another cwd or umask: "+now.cwd+" "+now.umask)

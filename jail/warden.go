@@ -55,6 +55,7 @@ type warden struct {
 	rows   [maxCalls]callRow
 	stats  [maxCalls]CallStats
 
+	pgid    int // host process group of all guests and the bell, which keeps it alive; 0 none yet
 	box     mailbox
 	threads map[int]*thread   // by host tid
 	early   map[int]earlyStop // stops of threads not yet adopted
@@ -130,7 +131,7 @@ func (w *warden) loop() {
 		if !w.box.sleep() {
 			continue
 		}
-		tid, ws, err := ptrace.Wait(0, &w.usage)
+		tid, ws, err := ptrace.Wait(w.pgid, 0, &w.usage)
 		if err != nil { // ECHILD: all are gone, even those we thought alive
 			w.fail(&Error{Op: "wait4", Err: err})
 			w.abandon()
@@ -148,7 +149,7 @@ func (w *warden) gather() {
 	for len(w.threads) > 2 {
 		var e stopEvent
 		var err error
-		if e.tid, e.status, err = ptrace.Wait(unix.WNOHANG, &e.usage); err != nil || e.tid == 0 {
+		if e.tid, e.status, err = ptrace.Wait(w.pgid, unix.WNOHANG, &e.usage); err != nil || e.tid == 0 {
 			return
 		}
 		if t := w.threads[e.tid]; t != nil && (e.status.Exited() || e.status.Signaled()) {
@@ -297,7 +298,7 @@ func (w *warden) exitTask(t *thread) {
 // close gives back what the warden holds once no guest is left. The tree stays
 // readable.
 func (w *warden) close() {
-	w.killBell()
+	w.reapAll()
 	w.box.close()
 	w.pin.restore()
 	w.guard(func() {

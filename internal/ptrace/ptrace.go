@@ -186,13 +186,17 @@ func Send(tgid, tid, sig int, value uint64) error {
 	return nil
 }
 
-// Wait blocks until a tracee or child of the calling thread changes state, and
-// of this thread only: other goroutines' children are left alone. ECHILD when
+// Wait blocks until a tracee or child of the calling thread that is in process
+// group pgid changes state. The thread alone is not enough to tell ours from other
+// goroutines' children: it may have forked some before it was locked. ECHILD when
 // there is none.
-func Wait(flags int, ru *unix.Rusage) (int, unix.WaitStatus, error) {
+func Wait(pgid, flags int, ru *unix.Rusage) (int, unix.WaitStatus, error) {
 	var ws unix.WaitStatus
+	if pgid <= 0 { // wait4 would take it for another set of children
+		return 0, 0, unix.ECHILD
+	}
 	for {
-		tid, err := unix.Wait4(-1, &ws, unix.WALL|unix.WNOTHREAD|flags, ru)
+		tid, err := unix.Wait4(-pgid, &ws, unix.WALL|unix.WNOTHREAD|flags, ru)
 		if err != unix.EINTR {
 			return tid, ws, err
 		}

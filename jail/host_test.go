@@ -1,0 +1,208 @@
+//go:build linux && amd64
+
+package jail_test
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"oubliette/jail"
+	"oubliette/policy"
+)
+
+// times is n, or a tenth of it in a short run.
+func times(n int) int {
+	if testing.Short() {
+		return n / 10
+	}
+	return n
+}
+
+// static is a file with a program that exits at once.
+func static(t testing.TB) string {
+	path := filepath.Join(t.TempDir(), "static")
+	if err := os.WriteFile(path, tinyELF(), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// noLeak fails the test if it leaves anything behind in this process.
+func noLeak(t testing.TB) {
+	before := hostState()
+	t.Cleanup(func() {
+		if left := before.leaks(); left != "" {
+			t.Error("left behind: ", left)
+		}
+	})
+}
+
+func TestManyJails(t *testing.T) {
+	noLeak(t)
+	path, p := static(t), policy.Overlay()
+	one := func() {
+		proc, err := jail.Spawn(exec.Command(path), p)
+		if err == nil {
+			err = proc.Wait()
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	for range times(1000) {
+		one()
+	}
+	var wg sync.WaitGroup
+	for range 100 {
+		wg.Go(one)
+	}
+	wg.Wait()
+}
+
+// TestOthersUndisturbed: jails never wait for the children of other packages.
+func TestOthersUndisturbed(t *testing.T) {
+	noLeak(t)
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			for range times(20) {
+				got := jailed(t, &jail.Jail{}, exec.Command("/bin/sh", "-c", "for i in 1 2 3; do (exit 3) || /bin/true; done; echo ok"), policy.Tool())
+				if got.Stdout != "ok\n" || got.Err != "" {
+					t.Errorf("jail: %+v", got)
+				}
+			}
+		})
+	}
+	for i := range 200 {
+		wg.Go(func() {
+			out, err := exec.Command("/bin/sh", "-c", fmt.Sprintf("echo %d; exit %d", i, i%7)).Output()
+			var exit *exec.ExitError
+			status := 0
+			if errors.As(err, &exit) {
+				status = exit.ExitCode()
+			} else if err != nil {
+				status = -1
+			}
+			if string(out) != strconv.Itoa(i)+"\n" || status != i%7 {
+				t.Errorf("command %d: %q, %v", i, out, err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func init() {
+	guests["host"] = func([]string) { // a caller of its own, to be killed
+		cmd := exec.Command("/bin/sh", "-c", "/bin/sleep 1000 & /bin/sleep 1000 & echo ready; wait")
+		cmd.Stdout = os.Stdout
+		proc, err := jail.Spawn(cmd, policy.Tool())
+		check(err)
+		time.Sleep(200 * time.Millisecond)
+		tasks, _ := filepath.Glob("/proc/self/task/*/children")
+		for _, f := range tasks {
+			text, _ := os.ReadFile(f)
+			fmt.Print(string(text), " ")
+		}
+		fmt.Println()
+		check(proc.Wait())
+	}
+}
+
+// TestCallerKilled: SIGKILL of the caller leaves no guest alive.
+func TestCallerKilled(t *testing.T) {
+	cmd := guestCommand("host")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	lines.Scan()
+	lines.Scan()
+	pids := strings.Fields(lines.Text())
+	if len(pids) != 4 {
+		t.Errorf("children %q, want the shell, two sleeps and the bell", pids)
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err == nil {
+		t.Error("the killed caller ended well")
+	}
+	for _, s := range pids {
+		pid, err := strconv.Atoi(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := 0; alive(pid); i++ {
+			if i == 100 {
+				t.Errorf("guest %d lives on", pid)
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+}
+
+// alive reports a process that is there and no zombie.
+func alive(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && !strings.Contains(string(stat), ") Z ")
+}
+
+// watchdog dumps all goroutines if the test does not end in time.
+func watchdog(t testing.TB, d time.Duration) {
+	timer := time.AfterFunc(d, func() {
+		buf := make([]byte, 1<<20)
+		fmt.Fprintf(os.Stderr, "%s hangs:\n%s\n", t.Name(), buf[:runtime.Stack(buf, true)])
+		os.Exit(2)
+	})
+	t.Cleanup(func() { timer.Stop() })
+}
+
+// TestKilledFromOutside kills guests of busy jails at random moments. Nothing may
+// hang or leak, and Wait says what happened to the first process.
+func TestKilledFromOutside(t *testing.T) {
+	noLeak(t)
+	watchdog(t, 5*time.Minute)
+	script := `while :; do echo a b c | tr ' ' '\n' | sort -r | (read x; echo $x) >/dev/null; (exit 3); x=$(echo y); sleep 0.001 & wait $!; done`
+	kills := 0
+	for kills < times(2000) {
+		proc, err := jail.Spawn(exec.Command("/bin/sh", "-c", script), policy.Tool())
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error, 1)
+		go func() { done <- proc.Wait() }()
+		for ended := false; !ended; {
+			select {
+			case err := <-done:
+				ended = true
+				var exit *jail.ExitError
+				if !errors.As(err, &exit) {
+					t.Fatalf("Wait: %v", err)
+				}
+			case <-time.After(time.Duration(rand.IntN(3000)) * time.Microsecond):
+				pids := guestProcesses(t)
+				if len(pids) > 0 && unix.Kill(pids[rand.IntN(len(pids))], unix.SIGKILL) == nil {
+					kills++
+				}
+			}
+		}
+	}
+}
