@@ -54,7 +54,7 @@ func (c *Call) cpuTime(clock cpuClock) (int64, error) {
 			return 0, unix.EINVAL
 		}
 	}
-	u, err := t.Machine.Usage(clock.thread)
+	u, err := t.Usage(clock.thread)
 	if err != nil {
 		return 0, err
 	}
@@ -64,13 +64,23 @@ func (c *Call) cpuTime(clock cpuClock) (int64, error) {
 	return int64(u.User + u.System), nil
 }
 
+// Usage is what the task's process or thread has used, before execve too: the
+// host has another process since.
+func (t *Task) Usage(thread bool) (Usage, error) {
+	u, err := t.Machine.Usage(thread)
+	if err == nil && (!thread || t.TID == t.Process.PID) {
+		u.add(t.Process.beforeExec)
+	}
+	return u, err
+}
+
 func getrusage(c *Call) (uint64, error) {
 	who, usage := c.Int(0), c.Addr(1)
 	var u Usage
 	var err error
 	switch who {
 	case unix.RUSAGE_SELF, unix.RUSAGE_THREAD:
-		u, err = c.Task.Machine.Usage(who == unix.RUSAGE_THREAD)
+		u, err = c.Task.Usage(who == unix.RUSAGE_THREAD)
 	case unix.RUSAGE_CHILDREN:
 		u = c.Task.Process.childUsage
 	default:
@@ -88,7 +98,7 @@ func ticks(d time.Duration) int64 { return int64(d / (time.Second / userHZ)) }
 func times(c *Call) (uint64, error) {
 	buf := c.Addr(0)
 	if buf != 0 {
-		u, err := c.Task.Machine.Usage(false)
+		u, err := c.Task.Usage(false)
 		if err != nil {
 			return 0, err
 		}

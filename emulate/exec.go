@@ -61,11 +61,14 @@ func (c *Call) exec(dirfd int, name string, argv, envp uint64, flags int) (uint6
 	if len(args) == 0 {
 		args = []string{""} // fs/exec.c: an empty argv becomes { "" }
 	}
-	file := name
+	file, comm := name, path.Base(name)
+	if name == "" { // begin_new_exec takes it from the dentry then
+		comm = path.Base(d.Path())
+	}
 	if dirfd != unix.AT_FDCWD && !path.IsAbs(name) {
 		file = execFDName(dirfd, name)
 	}
-	return 0, c.execFile(file, d, args, env)
+	return 0, c.execFile(file, comm, d, args, env)
 }
 
 // execFDName is what execveat calls a program given by descriptor.
@@ -77,8 +80,8 @@ func execFDName(dirfd int, name string) string {
 	return s
 }
 
-// execFile replaces the process by the program d, called name.
-func (c *Call) execFile(name string, d *vfs.Dentry, args, env []string) error {
+// execFile replaces the process by the program d, called name, its thread comm.
+func (c *Call) execFile(name, comm string, d *vfs.Dentry, args, env []string) error {
 	t := c.Task
 	return t.Machine.Exec(ExecRequest{
 		Path: name, Args: args, Env: env,
@@ -88,7 +91,7 @@ func (c *Call) execFile(name string, d *vfs.Dentry, args, env []string) error {
 			}
 			return t.OpenExec(p)
 		},
-		Commit: func(exe *vfs.Dentry, args []string) { t.CommitExec(exe, path.Base(name), args, env) },
+		Commit: func(exe *vfs.Dentry, args []string) { t.CommitExec(exe, comm, args, env) },
 	})
 }
 
@@ -121,6 +124,9 @@ func (t *Task) mayExec(d *vfs.Dentry) error {
 // becomes the leader and only thread, descriptors and dispositions are cut.
 func (t *Task) CommitExec(exe *vfs.Dentry, comm string, args, env []string) {
 	s, p := t.Sys, t.Process
+	if u, err := t.Machine.Usage(false); err == nil {
+		p.beforeExec.add(u)
+	}
 	for tid, other := range p.Threads {
 		if other != t {
 			delete(p.Threads, tid)

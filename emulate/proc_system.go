@@ -144,7 +144,7 @@ func (k *proc) used() (user, system int64) {
 	for _, p := range k.s.processes {
 		u := p.selfUsage
 		if t := p.Leader(); t != nil {
-			u, _ = t.Machine.Usage(false)
+			u, _ = t.Usage(false)
 		}
 		u.add(p.childUsage)
 		user += ticks(u.User)

@@ -49,7 +49,7 @@ func procStat(a procAt) ([]byte, error) {
 			return nil, unix.ESRCH
 		}
 		copy(f[3:], strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:])))
-		if u, err = t.Machine.Usage(a.t != nil); err != nil {
+		if u, err = t.Usage(a.t != nil); err != nil {
 			return nil, unix.ESRCH
 		}
 	}

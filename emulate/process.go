@@ -129,6 +129,7 @@ func (t *Task) release() {
 func (t *Task) AtExit(fn func()) { t.atExit = append(t.atExit, fn) }
 
 func (s *System) exitProcess(p *Process, status unix.WaitStatus, u Usage) {
+	u.add(p.beforeExec)
 	p.state, p.status, p.selfUsage = zombie, status, u
 	s.zombies++
 	for _, fn := range p.atExit {

@@ -86,6 +86,7 @@ type Process struct {
 	execed                bool          // since its fork (setpgid)
 	last                  *Task         // of a zombie: what /proc shows of it
 	selfUsage, childUsage Usage         // of the ended process; of its reaped children
+	beforeExec            Usage         // of the host processes it was before execve
 	signalled             fdtable.Queue // woken when a signal was sent to it
 	timers                processTimers
 	shm                   shmAttached

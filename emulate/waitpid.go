@@ -96,7 +96,7 @@ func waitid(c *Call) (uint64, error) {
 		return 0, unix.EINVAL
 	}
 	p, sig, u, err := c.waitChild(w)
-	if err != nil {
+	if err == ErrGone {
 		return 0, err
 	}
 	if rusage != 0 && p != nil {
@@ -104,7 +104,7 @@ func waitid(c *Call) (uint64, error) {
 			return 0, err
 		}
 	}
-	if infop != 0 {
+	if infop != 0 { // zeros if there is none to tell of, whatever the error
 		info := make([]byte, 32) // as far as si_status, waitid writes no more
 		if p != nil {
 			putLeUint32(info[0:], uint32(unix.SIGCHLD))
@@ -113,9 +113,11 @@ func waitid(c *Call) (uint64, error) {
 			putLeUint32(info[20:], p.uid)
 			putLeUint32(info[24:], uint32(sig.Value))
 		}
-		return 0, c.Write(infop, info[:28])
+		if e := c.Write(infop, info[:28]); e != nil {
+			err = e
+		}
 	}
-	return 0, nil
+	return 0, err
 }
 
 // waitChild finds a child that has changed state, or sleeps until one does. nil
@@ -125,8 +127,8 @@ func (c *Call) waitChild(w waitFor) (*Process, Signal, Usage, error) {
 	for {
 		found := false
 		for _, p := range parent.Children {
-			if !w.match(p) || !w.kind(p) {
-				continue
+			if !w.match(p) || !w.kind(p) || p.state == zombie && w.options&unix.WEXITED == 0 {
+				continue // a zombie will not stop or go on any more
 			}
 			found = true
 			if sig, ok := c.Sys.waitReport(p, w.options); ok {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -262,8 +263,8 @@ func (w *warden) batch(b *stub.Batch, im *loader.Image, n *newImage, state emula
 	pending := min(maxPending, w.hostLimits[unix.RLIMIT_SIGPENDING].Cur)
 	limit(unix.RLIMIT_SIGPENDING, unix.Rlimit{Cur: pending, Max: pending})
 	for _, r := range []int{unix.RLIMIT_AS, unix.RLIMIT_DATA, unix.RLIMIT_STACK, unix.RLIMIT_CPU} {
-		if limits[r] != w.hostLimits[r] {
-			limit(r, limits[r])
+		if limits[r] != w.hostLimits[r] || r == unix.RLIMIT_CPU && limits[r].Max != unix.RLIM_INFINITY {
+			limit(r, n.left(r, limits[r]))
 		}
 	}
 	if w.sys.HideVDSO {
@@ -273,6 +274,25 @@ func (w *warden) batch(b *stub.Batch, im *loader.Image, n *newImage, state emula
 	binary.LittleEndian.PutUint16(prog, uint16(len(w.filter)/8))
 	binary.LittleEndian.PutUint64(prog[8:], b.Data(w.filter))
 	call(unix.SYS_SECCOMP, 1 /* SECCOMP_SET_MODE_FILTER */, 0, b.Data(prog))
+}
+
+// left is a limit of the new process. It starts with no time used, whatever the
+// guest's process has used already.
+func (n *newImage) left(resource int, l unix.Rlimit) unix.Rlimit {
+	if resource != unix.RLIMIT_CPU {
+		return l
+	}
+	u, err := n.owner.task.Usage(false)
+	if err != nil { // task 1 before its first image
+		return l
+	}
+	used := uint64((u.User + u.System) / time.Second)
+	for _, p := range []*uint64{&l.Cur, &l.Max} {
+		if *p != unix.RLIM_INFINITY {
+			*p -= min(*p, used)
+		}
+	}
+	return l
 }
 
 // dropRoot makes a process of root's nobody's, and of nobody anything more.

@@ -120,7 +120,8 @@ func (t *thread) lookForSignals() {
 		blocked = *t.waitMask
 	}
 	t.maybePending = st.Pending != 0
-	if st.Pending&^blocked&^st.discarded() != 0 {
+	// What is blocked was queued even if it does nothing, for rt_sigtimedwait(2).
+	if st.Pending&^blocked&^(st.discarded()&^st.Blocked) != 0 {
 		t.interrupted = true
 	}
 }
@@ -230,8 +231,13 @@ func (t *thread) deliver(sig unix.Signal) {
 		t.rewound = 0
 	}
 	t.interrupted = false
-	if sig == unix.SIGSYS {
-		t.sigsys = true
+	if sig == unix.SIGSYS { // the filter's own comes without a stop
+		caught := t.catches(sig)
+		for _, other := range t.task.Process.Threads {
+			if o, ok := other.Machine.(*thread); ok {
+				o.sigsys = !caught
+			}
+		}
 	}
 	var si ptrace.SigInfo
 	if ptrace.GetSigInfo(t.tid, &si) == nil {

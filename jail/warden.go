@@ -289,7 +289,7 @@ func (w *warden) exitTask(t *thread) {
 		w.status = ws
 	}
 	if ws.Signaled() && ws.Signal() == unix.SIGSYS && !t.sigsys {
-		w.fail(&Violation{Call: "a call of another ABI (int 0x80 or x32)", PID: t.task.Process.PID,
+		w.fail(&Violation{Call: "a call of another ABI (int 0x80)", PID: t.task.Process.PID,
 			Rule: "the filter kills foreign architectures"})
 	}
 	w.sys.ExitTask(t.task, ws, u)
