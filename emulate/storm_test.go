@@ -216,7 +216,7 @@ func (s *storm) argument(g *emutest.Guest, kind string, i int) uint64 {
 	case "sig":
 		return uint64(s.n(66))
 	case "flags", "mode", "uint":
-		return pick(s, 0, s.number(), 1<<s.n(32), 1<<s.n(20)|1<<s.n(20)|uint64(s.n(8)), 0o102, 0o777)
+		return pick(s, 0, s.number(), 1<<s.n(32), 1<<s.n(20)|1<<(20-s.n(20))|uint64(s.n(8)), 0o102, 0o777)
 	}
 	return pick(s, s.number(), uint64(s.n(20)), 1024+uint64(s.n(20)))
 }
