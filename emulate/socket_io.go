@@ -188,7 +188,7 @@ func rwToMsg(rwf int) (flags int) {
 
 func sendto(c *Call) (uint64, error) {
 	buf, size, flags, addr, addrlen := c.Addr(1), c.Size(2), c.Flags(3), c.Addr(4), c.Int(5)
-	b, err := buffer(buf, size)
+	b, err := buffer(buf, min(size, maxRW)) // import_ubuf cuts first
 	if err != nil {
 		return 0, err
 	}
@@ -210,7 +210,7 @@ func sendto(c *Call) (uint64, error) {
 
 func recvfrom(c *Call) (uint64, error) {
 	buf, size, flags, addr, addrlen := c.Addr(1), c.Size(2), c.Flags(3), c.Addr(4), c.Addr(5)
-	b, err := buffer(buf, size)
+	b, err := buffer(buf, min(size, maxRW)) // import_ubuf cuts first
 	if err != nil {
 		return 0, err
 	}

@@ -198,7 +198,7 @@ func (c *Call) receiveMessage(d *fdtable.Description, s *vnet.Socket, msg uint64
 	if err != nil {
 		return 0, err
 	}
-	defer c.Sys.net.Release(r.Files)
+	defer func() { c.Sys.net.Release(r.Files) }()
 	out := control{c: c, at: h.Control, room: h.ControlLen, flags: uint32(flags & unix.MSG_CMSG_CLOEXEC)}
 	if r.Truncated {
 		out.flags |= unix.MSG_TRUNC

@@ -50,6 +50,9 @@ func (d *Description) Retain() *Description {
 	return d
 }
 
+// Refs is how many references there are.
+func (d *Description) Refs() int { return d.refs }
+
 // Reads and Writes report the access mode: O_ACCMODE (3) and O_PATH allow
 // neither.
 func (d *Description) Reads() bool {

@@ -8,13 +8,23 @@ import (
 	"oubliette/fdtable"
 )
 
-// count notes that files went into a message (1) or came out of it (-1).
-func (n *Net) count(files []*fdtable.Description, by int) {
+// hold notes that files went into a message at s (1) or came out of it (-1).
+func (s *Socket) hold(files []*fdtable.Description, by int) {
+	n := s.net
+	if len(files) == 0 {
+		return
+	}
+	if n.inFlight == nil {
+		n.inFlight, n.holders = make(map[*fdtable.Description]int), make(map[*Socket]int)
+	}
+	n.flying += by * len(files)
+	if n.holders[s] += by; n.holders[s] == 0 {
+		delete(n.holders, s)
+	}
 	for _, d := range files {
-		if n.inFlight == nil {
-			n.inFlight = make(map[*fdtable.Description]int)
+		if _, ok := d.File.(*Socket); !ok {
+			continue
 		}
-		n.flying += by
 		if n.inFlight[d] += by; n.inFlight[d] == 0 {
 			delete(n.inFlight, d)
 		}
@@ -23,6 +33,9 @@ func (n *Net) count(files []*fdtable.Description, by int) {
 
 // MayFly is too_many_unix_fds: limit is the sender's RLIMIT_NOFILE. ETOOMANYREFS.
 func (n *Net) MayFly(more int, limit uint64) error {
+	if n.flying+more > maxInFlight {
+		n.Collect()
+	}
 	if uint64(n.flying) > limit || n.flying+more > maxInFlight {
 		return unix.ETOOMANYREFS
 	}
@@ -43,4 +56,57 @@ func (n *Net) Release(files []*fdtable.Description) {
 		_ = d.Release()
 	}
 	n.dropped, n.dropping = nil, false
+}
+
+// Collect closes the sockets to which only messages refer that nobody can
+// receive, since they wait at such sockets: what net/unix/garbage.c is for.
+func (n *Net) Collect() {
+	if n.dropping || len(n.inFlight) == 0 {
+		return
+	}
+	lost := make(map[*Socket]bool)
+	for d, count := range n.inFlight {
+		if d.Refs() == count {
+			lost[d.File.(*Socket)] = true
+		}
+	}
+	// What a socket holds that is not lost is not lost, and so on.
+	var found []*Socket
+	within := make(map[*Socket][]*Socket) // holders by whose they are
+	for s := range n.holders {
+		within[s.owner()] = append(within[s.owner()], s)
+		if !lost[s.owner()] {
+			found = append(found, s)
+		}
+	}
+	for len(found) > 0 {
+		s := found[len(found)-1]
+		found = found[:len(found)-1]
+		for _, m := range s.queue {
+			for _, d := range m.files {
+				if f, ok := d.File.(*Socket); ok && lost[f] {
+					delete(lost, f)
+					found = append(found, within[f]...)
+				}
+			}
+		}
+	}
+	var files []*fdtable.Description
+	for owner := range lost {
+		for _, s := range within[owner] {
+			for _, m := range s.queue {
+				files = append(files, s.take(m, false)...)
+			}
+		}
+	}
+	n.Release(files)
+}
+
+// owner is the socket whose descriptor s depends on: its listener until it is
+// accepted, then itself.
+func (s *Socket) owner() *Socket {
+	if s.listener != nil {
+		return s.listener
+	}
+	return s
 }

@@ -29,8 +29,9 @@ type Net struct {
 
 	sockets  int
 	bytes    int
-	inFlight map[*fdtable.Description]int // how often each is in a message
-	flying   int                          // the sum of inFlight
+	flying   int                          // descriptors in messages
+	inFlight map[*fdtable.Description]int // those of sockets, how often each
+	holders  map[*Socket]int              // how many messages with descriptors are at each
 
 	dropped  []*fdtable.Description // see release
 	dropping bool

@@ -102,6 +102,9 @@ func (s *Socket) PassCred() bool { return s.options>>unix.SO_PASSCRED&1 != 0 }
 // ENOPROTOOPT, EINVAL, EDOM, EPERM without privileges.
 func (s *Socket) SetOption(name int, value []byte, privileged bool) error {
 	v := int32(binary.LittleEndian.Uint32(value))
+	if name == unix.SO_REUSEPORT && v != 0 {
+		return unix.EOPNOTSUPP // only of INET sockets
+	}
 	if name >= 0 && name < 64 && flagOptions>>name&1 != 0 {
 		s.options &^= 1 << name
 		if v != 0 {
@@ -142,7 +145,7 @@ func (s *Socket) SetOption(name int, value []byte, privileged bool) error {
 		}
 	case unix.SO_NO_CHECK, unix.SO_BSDCOMPAT:
 	case unix.SO_PEEK_OFF:
-		s.peekOff = max(int(v), -1)
+		s.peekOff = int(v)
 	case unix.SO_LINGER:
 		if len(value) < 8 {
 			return unix.EINVAL

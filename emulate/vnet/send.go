@@ -21,6 +21,7 @@ const (
 	skbHead     = 3776     // SKB_MAX_HEAD(0): a head of one page
 	skbPages    = 32 << 10 // UNIX_SKB_FRAGS_SZ
 	skbAlloc    = 16064    // SKB_MAX_ALLOC: a head of four pages
+	skbFrags    = 17 << 12 // MAX_SKB_FRAGS pages
 	skbOverhead = 256      // struct sk_buff
 	skbShared   = 320      // struct skb_shared_info
 	pageSize    = 4096
@@ -43,7 +44,7 @@ func (s *Socket) truesize(n int) int {
 	case s.kind == unix.SOCK_STREAM && n > skbHead:
 		pages = min(n, (n-skbHead+pageSize-1)&^(pageSize-1))
 	case s.kind != unix.SOCK_STREAM && n > skbAlloc:
-		pages = (n - skbAlloc + pageSize - 1) &^ (pageSize - 1)
+		pages = (min(n-skbAlloc, skbFrags) + pageSize - 1) &^ (pageSize - 1)
 	}
 	return headSize(n-pages) + (pages+pageSize-1)&^(pageSize-1)
 }

@@ -182,6 +182,7 @@ func (s *Socket) Close() error {
 		return nil
 	}
 	s.close(false)
+	s.net.Collect()
 	return nil
 }
 

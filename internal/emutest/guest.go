@@ -350,6 +350,13 @@ type Edge []byte
 // FD is a descriptor. Transcripts do not show its number.
 type FD uint64
 
+// Argument is an argument of several buffers that point to each other. put copies
+// one to the guest's memory and gives its address and a way to read it again.
+// Marshal returns the argument and what is to be done after the call.
+type Argument interface {
+	Marshal(put func(p []byte) (addr uint64, get func() []byte)) (v uint64, after func())
+}
+
 // Bad is an address where nothing is mapped.
 const Bad uint64 = 0x1000
 
@@ -377,6 +384,11 @@ func (g *Guest) marshal(a any) (v uint64, out func()) {
 		addr := m.AllocEdge(uint64(len(a)))
 		m.poke(addr, a)
 		return addr, back(addr, a)
+	case Argument:
+		return a.Marshal(func(p []byte) (uint64, func() []byte) {
+			addr := put(p)
+			return addr, func() []byte { return m.Bytes(addr, uint64(len(p))) }
+		})
 	case Iov:
 		var outs []func()
 		var iov []byte

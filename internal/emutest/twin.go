@@ -88,6 +88,9 @@ func (s *Script) Open(name string, args ...any) FD {
 	return FD(fd)
 }
 
+// Root is what stands for "/" natively, for names inside other arguments.
+func (s *Script) Root() string { return s.root }
+
 // Quiet makes a call without noting it.
 func (s *Script) Quiet(name string, args ...any) (uint64, unix.Errno) {
 	s.T.Helper()
@@ -177,6 +180,13 @@ func (s *Script) native(name string, args []any) (uint64, unix.Errno) {
 		case Edge:
 			addr, out := s.edge(a)
 			regs[i] = addr
+			after = append(after, out)
+		case Argument:
+			addr, out := a.Marshal(func(p []byte) (uint64, func() []byte) {
+				p = bytes.Clone(p)
+				return uint64(pin(p)), func() []byte { return p }
+			})
+			regs[i] = uintptr(addr)
 			after = append(after, out)
 		case Iov:
 			iov := make([]unix.Iovec, len(a)+1)
