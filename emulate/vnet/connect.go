@@ -46,7 +46,7 @@ func (s *Socket) Connect(to *Socket, cred *Cred) error {
 	end.state, end.peer, end.addr, end.peerCred = established, s, to.addr, cred
 	end.options = to.options & (1 << unix.SO_PASSCRED)
 	s.state, s.peer, s.peerCred = established, end, to.peerCred
-	to.pending = append(to.pending, end)
+	to.pending, end.listener = append(to.pending, end), to
 	to.waiters.WakeFor(pollIn)
 	return nil
 }
@@ -107,6 +107,7 @@ func (s *Socket) Accept() (*Socket, error) {
 		return nil, unix.EAGAIN
 	}
 	end := s.pending[0]
+	end.listener = nil
 	if s.pending = s.pending[1:]; len(s.pending) == 0 {
 		s.pending = nil
 	}

@@ -67,7 +67,7 @@ func (s *Socket) Receive(r *Received, t Take) error {
 	if uint64(len(data)) > t.Size {
 		data, r.Truncated = data[:t.Size], true
 	}
-	r.Files = m.take(s.net, t.Peek)
+	r.Files = s.take(m, t.Peek)
 	if !t.Peek {
 		s.drop(i)
 		s.room.Wake()
@@ -109,7 +109,7 @@ func (s *Socket) moveOffset(peek bool, took, gone int) {
 func (m *message) unread() []byte { return m.data[m.off:] }
 
 // take gives the descriptors of m: to keep, or with peek once more.
-func (m *message) take(n *Net, peek bool) []*fdtable.Description {
+func (s *Socket) take(m *message, peek bool) []*fdtable.Description {
 	files := m.files
 	if peek {
 		for _, d := range files {
@@ -118,7 +118,7 @@ func (m *message) take(n *Net, peek bool) []*fdtable.Description {
 		return slices.Clone(files)
 	}
 	m.files = nil
-	n.count(files, -1)
+	s.hold(files, -1)
 	return files
 }
 
@@ -147,7 +147,7 @@ func (s *Socket) receiveStream(r *Received, t Take) error {
 		}
 		skip = 0
 		r.N += took
-		r.Files = m.take(s.net, t.Peek)
+		r.Files = s.take(m, t.Peek)
 		s.moveOffset(t.Peek, took, took)
 		if t.Peek {
 			i++
@@ -195,7 +195,7 @@ func (s *Socket) drop(i int) {
 		m.from.waiters.WakeFor(pollOut)
 	}
 	if m.files != nil {
-		s.net.Release(m.take(s.net, false))
+		s.net.Release(s.take(m, false))
 	}
 }
 

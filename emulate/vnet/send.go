@@ -133,7 +133,7 @@ func (s *Socket) Deliver(to *Socket, data []byte, o *Outgoing) error {
 		m.cred = o.Sender
 	}
 	o.Files = nil
-	s.net.count(m.files, 1)
+	to.hold(m.files, 1)
 	s.wmem += m.truesize
 	s.net.bytes += m.truesize
 	to.queue = append(to.queue, m)
@@ -166,9 +166,6 @@ func (s *Socket) mayDeliver(to *Socket, connected bool) error {
 	}
 	return nil
 }
-
-// Target is where a datagram of s's goes without an address; nil: nowhere.
-func (s *Socket) Target() *Socket { return s.peer }
 
 // Write is one try of write(2) without credentials; package emulate sends with
 // them.

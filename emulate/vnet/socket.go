@@ -42,10 +42,11 @@ type Socket struct {
 	shut  int
 	err   unix.Errno // SO_ERROR
 
-	queue   []*message
-	pending []*Socket // connected, not accepted
-	backlog int       // more than so many are full: datagrams, or connections
-	wmem    int       // truesize of what this socket has sent and nobody read
+	queue    []*message
+	pending  []*Socket // connected, not accepted
+	listener *Socket   // in whose pending this one is
+	backlog  int       // more than so many are full: datagrams, or connections
+	wmem     int       // truesize of what this socket has sent and nobody read
 
 	peerCred *Cred
 	sndbuf   int
