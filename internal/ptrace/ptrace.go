@@ -23,6 +23,17 @@ func request(req, tid int, addr, data uintptr) error {
 	return nil
 }
 
+// requestAt is request with data in our memory. The pointer becomes a number
+// only in the system call's own arguments: until then the stack it may point into
+// can move.
+func requestAt(req, tid int, addr uintptr, data unsafe.Pointer) error {
+	_, _, e := unix.Syscall6(unix.SYS_PTRACE, uintptr(req), uintptr(tid), addr, uintptr(data), 0, 0)
+	if e != 0 {
+		return e
+	}
+	return nil
+}
+
 // Seize attaches to tid without stopping it.
 func Seize(tid int, options uintptr) error {
 	return request(unix.PTRACE_SEIZE, tid, 0, options)
@@ -51,7 +62,7 @@ func Listen(tid int) error { return request(unix.PTRACE_LISTEN, tid, 0, 0) }
 // EventMessage is what the last event stop has to tell (PTRACE_GETEVENTMSG).
 func EventMessage(tid int) (uint64, error) {
 	var msg uint64
-	err := request(unix.PTRACE_GETEVENTMSG, tid, 0, uintptr(unsafe.Pointer(&msg)))
+	err := requestAt(unix.PTRACE_GETEVENTMSG, tid, 0, unsafe.Pointer(&msg))
 	return msg, err
 }
 
@@ -77,7 +88,7 @@ const (
 
 // SyscallInfo fills info for the stop tid is in.
 func SyscallInfo(tid int, info *Info) error {
-	return request(getSyscallInfo, tid, unsafe.Sizeof(*info), uintptr(unsafe.Pointer(info)))
+	return requestAt(getSyscallInfo, tid, unsafe.Sizeof(*info), unsafe.Pointer(info))
 }
 
 // Offsets in struct user (arch/x86/include/asm/user_64.h).
@@ -126,12 +137,12 @@ type Regs = unix.PtraceRegs
 
 // GetRegs and SetRegs read and write all of them.
 func GetRegs(tid int, r *Regs) error {
-	return request(unix.PTRACE_GETREGS, tid, 0, uintptr(unsafe.Pointer(r)))
+	return requestAt(unix.PTRACE_GETREGS, tid, 0, unsafe.Pointer(r))
 }
 
 // SetRegs is see GetRegs.
 func SetRegs(tid int, r *Regs) error {
-	return request(unix.PTRACE_SETREGS, tid, 0, uintptr(unsafe.Pointer(r)))
+	return requestAt(unix.PTRACE_SETREGS, tid, 0, unsafe.Pointer(r))
 }
 
 // SetCall puts a system call's number and arguments into r, for a seccomp or
@@ -149,23 +160,23 @@ type SigInfo struct {
 
 // GetSigInfo and SetSigInfo read and write the signal of a signal-delivery stop.
 func GetSigInfo(tid int, si *SigInfo) error {
-	return request(unix.PTRACE_GETSIGINFO, tid, 0, uintptr(unsafe.Pointer(si)))
+	return requestAt(unix.PTRACE_GETSIGINFO, tid, 0, unsafe.Pointer(si))
 }
 
 // SetSigInfo is see GetSigInfo.
 func SetSigInfo(tid int, si *SigInfo) error {
-	return request(unix.PTRACE_SETSIGINFO, tid, 0, uintptr(unsafe.Pointer(si)))
+	return requestAt(unix.PTRACE_SETSIGINFO, tid, 0, unsafe.Pointer(si))
 }
 
 // SigMask is the blocked mask.
 func SigMask(tid int) (mask uint64, err error) {
-	err = request(getSigMask, tid, 8, uintptr(unsafe.Pointer(&mask)))
+	err = requestAt(getSigMask, tid, 8, unsafe.Pointer(&mask))
 	return mask, err
 }
 
 // SetSigMask replaces the blocked mask: bit n-1 for signal n.
 func SetSigMask(tid int, mask uint64) error {
-	return request(setSigMask, tid, 8, uintptr(unsafe.Pointer(&mask)))
+	return requestAt(setSigMask, tid, 8, unsafe.Pointer(&mask))
 }
 
 // Send queues signal sig to thread tid of process tgid, or to the process if
