@@ -28,10 +28,15 @@ func (w *warden) startBell() error {
 		return seizeError(err)
 	}
 	_ = ptrace.Interrupt(pid)
+	w.box.setBell(pid) // reapAll kills it whatever happens now
 	for {
 		tid, ws, err := ptrace.Wait(w.pgid, 0, nil)
 		if err != nil {
 			return &Error{Op: "wait4", Err: err}
+		}
+		if tid == pid && (ws.Exited() || ws.Signaled()) {
+			w.box.setBell(0)
+			return &Error{Op: "bell", Err: unix.ESRCH}
 		}
 		if tid == pid {
 			break
@@ -41,7 +46,6 @@ func (w *warden) startBell() error {
 	if err := w.emptyBell(pid); err != nil {
 		return &Error{Op: "bell", Err: err}
 	}
-	w.box.setBell(pid)
 	if h, err := os.FindProcess(pid); err == nil {
 		w.proc.cmd.Process = h
 	}
