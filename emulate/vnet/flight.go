@@ -8,6 +8,10 @@ import (
 	"oubliette/fdtable"
 )
 
+// closesPerCollect: a collection looks at every socket in flight, so it comes
+// after so many of them for each socket that was closed.
+const closesPerCollect = 16
+
 // hold notes that files went into a message at s (1) or came out of it (-1).
 func (s *Socket) hold(files []*fdtable.Description, by int) {
 	n := s.net
@@ -64,6 +68,7 @@ func (n *Net) Collect() {
 	if n.dropping || len(n.inFlight) == 0 {
 		return
 	}
+	n.closes = 0
 	lost := make(map[*Socket]bool)
 	for d, count := range n.inFlight {
 		if d.Refs() == count {

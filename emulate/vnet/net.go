@@ -33,6 +33,7 @@ type Net struct {
 	inFlight map[*fdtable.Description]int // those of sockets, how often each
 	holders  map[*Socket]int              // how many messages with descriptors are at each
 
+	closes   int                    // since the last Collect
 	dropped  []*fdtable.Description // see release
 	dropping bool
 }

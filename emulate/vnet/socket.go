@@ -183,7 +183,9 @@ func (s *Socket) Close() error {
 		return nil
 	}
 	s.close(false)
-	s.net.Collect()
+	if s.net.closes++; s.net.closes*closesPerCollect >= len(s.net.inFlight) {
+		s.net.Collect()
+	}
 	return nil
 }
 
