@@ -96,6 +96,11 @@ func (t *thread) load(r emulate.ExecRequest, state emulate.SignalState) error {
 		n.discard()
 		return emulate.ErrGone
 	}
+	if t.tid != 0 { // what was sent while the new image was loaded comes along
+		if now, err := t.SignalState(); err == nil {
+			state.Pending = now.Pending
+		}
+	}
 	r.Commit(entries[im.Path], im.Args)
 	t.become(n)
 	return n.enter(im, state)
