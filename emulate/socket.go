@@ -16,7 +16,7 @@ const (
 	sockTypeMask  = 0xf // SOCK_TYPE_MASK
 	sockTypes     = 11  // SOCK_MAX
 	addrFamilies  = 46  // AF_MAX
-	familyNote    = "AF_UNIX; of other families EAFNOSUPPORT"
+	familyNote    = "AF_UNIX; other families are EAFNOSUPPORT, like a kernel without them"
 	messageNote   = "AF_UNIX without MSG_OOB"
 	optionNote    = "SOL_SOCKET, without filters, pidfds and devices"
 	maxSockaddr   = 128 // sizeof struct sockaddr_storage
@@ -180,8 +180,8 @@ func (c *Call) findSocket(kind int, name string) (*vnet.Socket, error) {
 	return c.Sys.net.Path(kind, e.Node)
 }
 
-// putSockaddr is move_addr_to_user: s's name, or no address at all if s is nil,
-// cut to the room that the int at lenAddr says. EFAULT, EINVAL.
+// putSockaddr is move_addr_to_user: an address, cut to the room that the int at
+// lenAddr says. EFAULT, EINVAL.
 func (c *Call) putSockaddr(name []byte, addr, lenAddr uint64) error {
 	var room int32
 	if err := c.ReadValue(lenAddr, &room); err != nil {

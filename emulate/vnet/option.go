@@ -16,8 +16,6 @@ const (
 	minSndbuf     = 4608    // SOCK_MIN_SNDBUF
 	minRcvbuf     = 2304    // SOCK_MIN_RCVBUF
 
-	soPassPIDFD   = 76
-	soPassRights  = 83
 	soRcvTimeoNew = 66
 	soSndTimeoNew = 67
 )
