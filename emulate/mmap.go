@@ -186,13 +186,18 @@ func mincore(c *Call) (uint64, error) {
 		return 0, err
 	}
 	ones := bytes.Repeat([]byte{1}, int(min(length/pageSize, maxChunk)))
-	for left := length / pageSize; left > 0; {
+	for left, steps := length/pageSize, 1; left > 0; steps++ {
 		p := ones[:min(left, uint64(len(ones)))]
 		if err := c.Write(vec, p); err != nil {
 			return 0, err
 		}
 		vec += uint64(len(p))
 		left -= uint64(len(p))
+		if steps%turn == 0 {
+			if err := c.yield(); err != nil {
+				return 0, err
+			}
+		}
 	}
 	return 0, nil
 }

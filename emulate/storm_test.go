@@ -5,6 +5,7 @@ package emulate_test
 import (
 	"encoding/binary"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"runtime"
@@ -54,9 +55,9 @@ var stormPaths = []string{"/", ".", "..", "a", "b", "d", "d/e", "d/e/f", "l", "l
 	"/q", "user.a", "security.capability", "trusted.overlay.opaque", "system.posix_acl_access", "\xff\xfe", "%s%n", strings.Repeat("n", 255),
 	strings.Repeat("n", 256), strings.Repeat("../", 1300), strings.Repeat("d/../", 800), strings.Repeat("x", 4095), strings.Repeat("l/", 2000)}
 
-func newStorm(t testing.TB, seed uint64) *storm {
+func newStorm(t testing.TB, src rand.Source) *storm {
 	g := emutest.New(t)
-	s := &storm{t: t, rng: rand.New(rand.NewPCG(seed, 1)), first: g, parked: make(map[*emutest.Guest]*emutest.Started)}
+	s := &storm{t: t, rng: rand.New(src), first: g, parked: make(map[*emutest.Guest]*emutest.Started)}
 	g.Sys.Limits.Tasks = 8
 	emulate.RegisterDevices(g.Sys)
 	dir := t.TempDir()
@@ -76,6 +77,9 @@ func newStorm(t testing.TB, seed uint64) *storm {
 	mount := func(at string, n vfs.Node, err error) {
 		if err == nil {
 			err = g.Sys.FS.Mount(at, n)
+		}
+		if c, ok := n.(io.Closer); ok {
+			t.Cleanup(func() { _ = c.Close() })
 		}
 		if err != nil {
 			t.Fatal(at, err)
@@ -107,6 +111,23 @@ func newStorm(t testing.TB, seed uint64) *storm {
 	g.Must("symlink", ".", "l")
 	g.Must("symlink", "loop", "loop")
 	g.WriteFile("a", strings.Repeat("a", 10000))
+	for _, path := range []string{"a", "d", "/over/file", "/over/dir", "/host/file", "/host/dir", "/ro/file", "/dev/zero", "/dev/null",
+		"/proc/self/status", "/proc/self/mem", "/proc/self/fd", "/text"} {
+		if _, errno := g.Call("open", path, unix.O_RDWR, 0); errno != 0 {
+			g.Must("open", path, unix.O_RDONLY, 0)
+		}
+	}
+	g.Must("open", "/proc/self/cwd", unix.O_PATH, 0)
+	g.Must("epoll_create1", 0)
+	g.Must("eventfd2", 1, unix.EFD_NONBLOCK)
+	g.Must("timerfd_create", unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK)
+	g.Must("inotify_init1", unix.IN_NONBLOCK)
+	g.Must("memfd_create", "m", 3)
+	g.Must("signalfd4", -1, new(uint64), 8, unix.SFD_NONBLOCK)
+	g.Must("mq_open", "q", unix.O_CREAT|unix.O_RDWR|unix.O_NONBLOCK, 0o600, 0)
+	for range 2 {
+		g.Must("pipe2", make([]byte, 8), unix.O_NONBLOCK)
+	}
 	// Whole regions, since sizes are arbitrary: what lies behind is not mapped.
 	for i := range s.data {
 		s.data[i] = g.Machine.Map(0, stormBuf, unix.PROT_READ|unix.PROT_WRITE)
@@ -320,6 +341,44 @@ func openFiles(t testing.TB) int {
 	return len(list)
 }
 
+// given is a source of the numbers in left, and then of others: package rand
+// asks again while it does not like what it gets.
+type given struct {
+	left []byte
+	rest *rand.PCG
+}
+
+func (p *given) Uint64() (n uint64) {
+	if len(p.left) < 8 {
+		p.left = nil
+		return p.rest.Uint64()
+	}
+	n, p.left = binary.LittleEndian.Uint64(p.left), p.left[8:]
+	return n
+}
+
+// FuzzCalls is TestStorm with the numbers chosen by the fuzzer.
+func FuzzCalls(f *testing.F) {
+	for seed := range uint64(4) {
+		rng := rand.NewPCG(seed, 2)
+		var p []byte
+		for range 2000 {
+			p = binary.LittleEndian.AppendUint64(p, rng.Uint64())
+		}
+		f.Add(p)
+	}
+	f.Fuzz(func(t *testing.T, p []byte) {
+		runtime.LockOSThread()
+		t.Cleanup(runtime.UnlockOSThread) // after the storm's own
+		src := &given{p, rand.NewPCG(0, 3)}
+		s := newStorm(t, src)
+		defer s.watch()()
+		for n := 0; n < 500 && len(src.left) > 0; n++ {
+			s.step()
+		}
+	})
+}
+
 // TestStorm: no arguments of any call make the warden panic, hang, grow or keep
 // descriptors.
 func TestStorm(t *testing.T) {
@@ -329,13 +388,13 @@ func TestStorm(t *testing.T) {
 	}
 	from := uint64(0)
 	_, _ = fmt.Sscan(os.Getenv("OUBLIETTE_STORM_FROM"), &from)
-	newStorm(t, 0) // what the runtime opens once
+	newStorm(t, rand.NewPCG(0, 0)) // what the runtime opens once
 	before := openFiles(t)
 	for seed := range seeds {
 		t.Run(fmt.Sprint(from+seed), func(t *testing.T) {
-			runtime.LockOSThread() // for threadTime
-			defer runtime.UnlockOSThread()
-			s := newStorm(t, from+seed)
+			runtime.LockOSThread()            // for threadTime
+			t.Cleanup(runtime.UnlockOSThread) // after the storm's own
+			s := newStorm(t, rand.NewPCG(from+seed, 1))
 			defer s.watch()()
 			for range calls {
 				s.step()

@@ -25,6 +25,7 @@ type hostFile struct {
 	streams *streams
 	missing int16 // poll events that were last found wanting
 	armed   bool  // a goroutine polls
+	again   bool  // Open made it
 }
 
 // streams are the host files of one jail and what wakes their goroutines.
@@ -34,7 +35,13 @@ type streams struct {
 	wg     sync.WaitGroup
 	quit   int // eventfd, -1 none yet
 	closed bool
+	// reopened counts the descriptors that Open has made.
+	reopened int
 }
+
+// maxReopened is how often a jail has its streams open beside what it was given:
+// each is a descriptor of the caller's process. ENFILE.
+const maxReopened = 256
 
 // newHostFile duplicates f. The caller keeps f.
 func (s *streams) newHostFile(f *os.File) (*hostFile, error) {
@@ -78,6 +85,9 @@ func (h *hostFile) plain() bool {
 // Close closes the duplicate.
 func (h *hostFile) Close() error {
 	h.queue.Wake()
+	if h.again {
+		h.streams.reopened--
+	}
 	return unix.Close(h.fd)
 }
 
@@ -151,6 +161,9 @@ func (h *hostFile) Truncate(size int64) error { return unix.Ftruncate(h.fd, size
 // Sync is fsync(2).
 func (h *hostFile) Sync() error { return unix.Fsync(h.fd) }
 
+// Blocks is [fdtable.Blocker]: a disk may be slow.
+func (h *hostFile) Blocks() bool { return h.plain() }
+
 // Size is the size of a regular file.
 func (h *hostFile) Size() (int64, error) {
 	a, err := h.Attr()
@@ -181,8 +194,11 @@ func (h *hostFile) Open(flags int) (fdtable.File, error) {
 	if want := flags & unix.O_ACCMODE; access != unix.O_RDWR && want != access {
 		return nil, unix.EACCES
 	}
-	n := &hostFile{mode: h.mode, streams: h.streams}
+	n := &hostFile{mode: h.mode, streams: h.streams, again: true}
 	var err error
+	if h.streams.reopened >= maxReopened {
+		return nil, unix.ENFILE
+	}
 	switch h.mode {
 	case unix.S_IFSOCK:
 		return nil, unix.ENXIO
@@ -195,6 +211,7 @@ func (h *hostFile) Open(flags int) (fdtable.File, error) {
 	if err != nil {
 		return nil, err
 	}
+	h.streams.reopened++
 	return n, nil
 }
 

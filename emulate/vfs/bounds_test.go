@@ -4,6 +4,8 @@ package vfs_test
 
 import (
 	"fmt"
+	"io"
+	"os"
 	"runtime/debug"
 	"strings"
 	"testing"
@@ -150,5 +152,60 @@ func TestLinkQuota(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// Files that guests open never take the last descriptors of the process.
+func TestHostDescriptorBound(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 100 {
+		if err := os.WriteFile(fmt.Sprint(dir, "/", i), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n, err := vfs.NewHost(dir, vfs.HostOptions{Write: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.(io.Closer).Close()
+	const bound = 20
+	defer vfs.SetMaxHostFDs(bound)()
+	root := vfs.NewNamespace(n).Root()
+	var open []fdtable.File
+	opened := func(e *vfs.Dentry, err error, flags int) error {
+		if err != nil {
+			return err
+		}
+		f, err := e.Open(flags)
+		if err == nil && flags&unix.O_PATH == 0 {
+			open = append(open, f)
+		}
+		return err
+	}
+	full := false
+	for i := range 100 {
+		e, err := root.Lookup(vfs.Cred{}, fmt.Sprint(i))
+		if err := opened(e, err, unix.O_RDONLY); err == unix.ENFILE {
+			full = true
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if err := opened(e, err, unix.O_PATH); err != nil {
+			t.Errorf("O_PATH: %v", err)
+		}
+	}
+	e, err := root.Create(vfs.Cred{}, "new", unix.S_IFREG|0o644, 0)
+	if err := opened(e, err, unix.O_RDWR); err != unix.ENFILE {
+		t.Errorf("a new file: %v", err)
+	}
+	if !full || len(open) > bound {
+		t.Errorf("%d files are open", len(open))
+	}
+	for _, f := range open {
+		_ = f.Close()
+	}
+	e, err = root.Create(vfs.Cred{}, "new", unix.S_IFREG|0o644, 0)
+	if err := opened(e, err, unix.O_RDWR); err != nil {
+		t.Errorf("a new file, after closing: %v", err)
 	}
 }

@@ -11,3 +11,11 @@ func HideOpenat2(n Node) {
 		n.h.plain = true
 	}
 }
+
+// SetMaxHostFDs lets all mounts together have n descriptors more than now.
+func SetMaxHostFDs(n int64) (restore func()) {
+	old := maxHostFDs
+	bound := hostFDs.Load() + n
+	maxHostFDs = func() int64 { return bound }
+	return func() { maxHostFDs = old }
+}

@@ -120,6 +120,9 @@ func (n hostRW) Create(name string, mode uint32, rdev uint64, o Owner) (Node, er
 	fd := -1
 	switch mode & unix.S_IFMT {
 	case unix.S_IFREG, 0:
+		if tooMany() {
+			return nil, unix.ENFILE
+		}
 		fd, err = n.h.openat(dirfd, name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, mode&0o777)
 	case unix.S_IFIFO, unix.S_IFSOCK:
 		err = unix.Mknodat(dirfd, name, mode&^setID, 0)

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -33,17 +35,43 @@ type hostFD struct {
 
 func newHostFD(n *hostNode, u use, fd int) *hostFD {
 	f := &hostFD{fd: fd, use: u, node: n}
-	f.cleanup = runtime.AddCleanup(f, func(fd int) { _ = unix.Close(fd) }, fd)
+	hostFDs.Add(1)
+	f.cleanup = runtime.AddCleanup(f, closeHost, fd)
 	return f
 }
 
+func closeHost(fd int) {
+	_ = unix.Close(fd)
+	hostFDs.Add(-1)
+}
+
+// hostFDs counts the descriptors that all mounts of this process have open, and
+// maxHostFDs is half of what RLIMIT_NOFILE allows: the rest is the caller's, which
+// must not fail because a guest opens files.
+var (
+	hostFDs    atomic.Int64
+	maxHostFDs = sync.OnceValue(func() int64 {
+		var l unix.Rlimit
+		if unix.Getrlimit(unix.RLIMIT_NOFILE, &l) != nil {
+			return 512
+		}
+		return int64(min(l.Cur, 1<<20)) / 2
+	})
+)
+
+func tooMany() bool { return hostFDs.Load() >= maxHostFDs() }
+
 // acquire gives n's descriptor for a use, opened if it is not yet. The caller
 // releases it. Only regular files are opened to read or write. ENXIO: a FIFO,
-// socket or device; ESTALE: the name is another inode now.
+// socket or device; ESTALE: the name is another inode now; ENFILE: too many are
+// open.
 func (n *hostNode) acquire(u use) (*hostFD, error) {
 	f := n.fds[u]
 	if f == nil {
 		var err error
+		if u != asPath && tooMany() {
+			return nil, unix.ENFILE
+		}
 		if f, err = n.open(u); err != nil {
 			return nil, err
 		}
@@ -142,7 +170,7 @@ func (n *hostNode) pin(do func(fd int) error) error {
 
 // Hold is [Holder].
 func (n *hostNode) Hold() func() {
-	if n.h.Frozen && !n.h.Write {
+	if n.h.Frozen && !n.h.Write || tooMany() {
 		return func() {}
 	}
 	f, err := n.acquire(asPath)
@@ -179,7 +207,7 @@ func (h *host) drop(f *hostFD) {
 	h.idle = remove(h.idle, f)
 	f.node.fds[f.use] = nil
 	f.cleanup.Stop()
-	_ = unix.Close(f.fd)
+	closeHost(f.fd)
 }
 
 func remove(list []*hostFD, f *hostFD) []*hostFD {
