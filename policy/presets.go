@@ -85,7 +85,7 @@ var toolPaths = slices.Concat(
 		"ssl/certs", "ssl/cert.pem", "ssl/openssl.cnf", "ca-certificates.conf", "crypto-policies", "gnutls", // trust, no keys
 		"pki/tls/certs", "pki/tls/cert.pem", "pki/tls/openssl.cnf", "pki/ca-trust/extracted",
 		"fonts", "mime.types", "magic", "magic.mime", "papersize", "paperspecs", "libpaper.d", "ImageMagick-*", "ghostscript", "glvnd", "OpenCL",
-		"sgml", "xml", "texmf", "groff", "dictionaries-common", "inputrc", "terminfo", "xdg", "vim", "nanorc", // text
+		"sgml", "xml", "texmf", "groff", "manpath.config", "dictionaries-common", "inputrc", "terminfo", "xdg", "vim", "nanorc", // text
 		"perl", "python3*", "R/Renviron", "R/ldpaths", "R/repositories", // languages
 		"php/*/cli/conf.d", "php/*/mods-available"), // not php.ini
 	// Not the directory: its management/ may hold jmxremote.password.

@@ -1,0 +1,2 @@
+# needs: java
+exec java -version
