@@ -6,8 +6,10 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/metrics"
 	"strings"
@@ -61,6 +63,14 @@ func newStorm(t testing.TB, src rand.Source) *storm {
 	g.Sys.Limits.Tasks = 8
 	emulate.RegisterDevices(g.Sys)
 	dir := t.TempDir()
+	t.Cleanup(func() { // the storm takes away the rights that removing needs
+		_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, _ error) error {
+			if d != nil && d.IsDir() {
+				return os.Chmod(path, 0o700)
+			}
+			return nil
+		})
+	})
 	for _, d := range []string{"/low/dir", "/rw/dir"} {
 		if err := os.MkdirAll(dir+d, 0o755); err != nil {
 			t.Fatal(err)
