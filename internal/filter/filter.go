@@ -43,17 +43,18 @@ const (
 
 const (
 	maxProgram = 4096 // BPF_MAXINSNS: the kernel takes no longer program
-	maxCall    = 255  // a conditional jump reaches no further
+	maxJump    = 255  // a conditional jump reaches no further
 )
 
 // Compile is the program for p's calls. It fails if the conditions on allowed
 // calls make too long a program. Of a policy that does not validate nothing
 // passes that Lookup would not let pass.
 //
-// Each call's part ends in a verdict on every path, so the number that the
-// accumulator holds between parts is never needed again after an argument was
-// loaded. Calls with conditions come first: the kernel remembers which numbers
-// pass whatever their arguments (since 5.11) and skips the program for them.
+// The number is found by halving. What counts is not a call's way through the
+// program, for the kernel remembers which numbers pass whatever their arguments
+// (since 5.11): to know them it runs the program for every number when a process
+// installs it (kernel/seccomp.c:seccomp_cache_prepare), which was most of the
+// cost of a start when the numbers were tried one after the other.
 func Compile(p policy.Policy) ([]bpf.RawInstruction, error) {
 	program := []bpf.Instruction{
 		bpf.LoadAbsolute{Off: offsetArch, Size: 4},
@@ -63,38 +64,58 @@ func Compile(p policy.Policy) ([]bpf.RawInstruction, error) {
 		bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: firstForeign, SkipFalse: 1},
 		bpf.RetConstant{Val: retENOSYS},
 	}
-	rules := deciding(p)
-	var always []uint32 // ascending
-	for nr, rs := range rules {
-		if len(rs) == 1 && len(rs[0].When) == 0 && rs[0].Action == policy.Allow {
-			always = append(always, uint32(nr))
-			continue
+	allow, trace := ret(retAllow), ret(retTrace)
+	var spans []span
+	add := func(nr int, do []bpf.Instruction) {
+		if n := len(spans); n == 0 || len(do) > 1 || len(spans[n-1].do) > 1 || do[0] != spans[n-1].do[0] {
+			spans = append(spans, span{uint32(nr), do})
 		}
+	}
+	for nr, rs := range deciding(p) {
 		body, err := call(rs)
-		if err != nil {
+		switch {
+		case err != nil:
 			return nil, fmt.Errorf("filter for %s: %w", sysno.Name(nr), err)
-		}
-		if len(body) > 0 && len(body) <= maxCall {
-			program = append(program, bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(nr), SkipFalse: uint8(len(body))})
-			program = append(program, body...)
+		case len(rs) == 1 && len(rs[0].When) == 0 && rs[0].Action == policy.Allow:
+			add(nr, allow)
+		case len(body) == 0:
+			add(nr, trace)
+		default:
+			add(nr, body)
 		}
 	}
-	for len(always) > 0 { // runs of numbers
-		n := 1
-		for n < len(always) && always[n] == always[0]+uint32(n) {
-			n++
-		}
-		program = append(program,
-			bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: always[0], SkipFalse: 2},
-			bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: always[n-1], SkipTrue: 1},
-			bpf.RetConstant{Val: retAllow})
-		always = always[n:]
-	}
-	program = append(program, bpf.RetConstant{Val: retTrace})
+	add(sysno.Max+1, trace)
+	program = append(program, halves(spans)...)
 	if len(program) > maxProgram {
 		return nil, fmt.Errorf("filter: %d instructions, the kernel takes %d: allow fewer calls with conditions", len(program), maxProgram)
 	}
 	return bpf.Assemble(program)
+}
+
+// span is what happens to the numbers from first up to the next span's. Each way
+// through do ends in a verdict, so the number in the accumulator may get lost.
+type span struct {
+	first uint32
+	do    []bpf.Instruction
+}
+
+func ret(verdict uint32) []bpf.Instruction {
+	return []bpf.Instruction{bpf.RetConstant{Val: verdict}}
+}
+
+// halves finds the number's span.
+func halves(spans []span) []bpf.Instruction {
+	if len(spans) == 1 {
+		return spans[0].do
+	}
+	m := len(spans) / 2
+	low, high := halves(spans[:m]), halves(spans[m:])
+	jump := []bpf.Instruction{bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: spans[m].first, SkipTrue: uint8(len(low))}}
+	if len(low) > maxJump {
+		jump = []bpf.Instruction{bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: spans[m].first, SkipFalse: 1},
+			bpf.Jump{Skip: uint32(len(low))}}
+	}
+	return slices.Concat(jump, low, high)
 }
 
 // Encode is the program as the kernel reads it, an array of struct sock_filter.

@@ -100,7 +100,7 @@ func TestCheck(t *testing.T) {
 				broken[i].K = 0x7ff00000
 			}
 		case bpf.JumpIf:
-			broken[i].K ^= 1
+			broken[i].Jt, broken[i].Jf = broken[i].Jf, broken[i].Jt
 		case bpf.LoadAbsolute:
 			broken[i].K ^= 4
 		}
