@@ -4,7 +4,6 @@ package jail
 
 import (
 	"os"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -13,36 +12,14 @@ import (
 	"oubliette/internal/stub"
 )
 
-// startBell starts the warden's bell and gives cmd.Process its meaning. Stops of
-// guests that come meanwhile are kept for the loop.
-func (w *warden) startBell() error {
-	pid, err := syscall.ForkExec(stub.Path(int(w.parts.stub.Fd()), 0), []string{"bell"},
-		&syscall.ProcAttr{Sys: &syscall.SysProcAttr{Setpgid: true, Pgid: w.pgid}})
-	if err != nil {
-		return &Error{Op: "fork", Err: err}
+// bellBorn makes a process that nobody knows the warden's bell. Before the first
+// image runs there is only one: the copy that the first stub made of itself, which
+// is cheaper than another exec.
+func (w *warden) bellBorn(pid int, ws unix.WaitStatus) error {
+	if ws.Exited() || ws.Signaled() {
+		return &Error{Op: "bell", Err: unix.ESRCH}
 	}
-	_ = unix.Setpgid(pid, w.pgid) // as in startStub
-	w.pin.join(pid)
-	if err := ptrace.Seize(pid, unix.PTRACE_O_EXITKILL); err != nil {
-		_ = unix.Kill(pid, unix.SIGKILL) // reapAll takes it
-		return seizeError(err)
-	}
-	_ = ptrace.Interrupt(pid)
 	w.box.setBell(pid) // reapAll kills it whatever happens now
-	for {
-		tid, ws, err := ptrace.Wait(w.pgid, 0, nil)
-		if err != nil {
-			return &Error{Op: "wait4", Err: err}
-		}
-		if tid == pid && (ws.Exited() || ws.Signaled()) {
-			w.box.setBell(0)
-			return &Error{Op: "bell", Err: unix.ESRCH}
-		}
-		if tid == pid {
-			break
-		}
-		w.backlog = append(w.backlog, stopEvent{tid: tid, status: ws})
-	}
 	if err := w.emptyBell(pid); err != nil {
 		return &Error{Op: "bell", Err: err}
 	}
@@ -52,8 +29,24 @@ func (w *warden) startBell() error {
 	return nil
 }
 
-// emptyBell takes from the bell what it inherited: descriptors that were not
-// close-on-exec, and root's rights. Then it pauses.
+// awaitBell waits for the bell's first stop, if it was not seen yet. Stops of
+// others that come meanwhile are kept for the loop.
+func (w *warden) awaitBell() error {
+	for w.box.bell == 0 {
+		tid, ws, err := ptrace.Wait(w.pgid, 0, nil)
+		if err != nil {
+			return &Error{Op: "wait4", Err: err}
+		}
+		if w.threads[tid] == nil && w.loading[tid] == nil {
+			return w.bellBorn(tid, ws)
+		}
+		w.backlog = append(w.backlog, stopEvent{tid: tid, status: ws})
+	}
+	return nil
+}
+
+// emptyBell takes from the bell what it has of the stub: descriptors, and root's
+// rights. Then it pauses.
 func (w *warden) emptyBell(pid int) error {
 	var b stub.Batch
 	b.Call(unix.SYS_CLOSE_RANGE, 0, 0xffffffff, 0)
@@ -67,6 +60,9 @@ func (w *warden) emptyBell(pid int) error {
 	}
 	regs.Rip, regs.Orig_rax = stub.RunAddr, ^uint64(0)
 	if err := ptrace.SetRegs(pid, &regs); err != nil {
+		return err
+	}
+	if err := ptrace.SetSigMask(pid, 0); err != nil { // the stub's blocks all while it is filled
 		return err
 	}
 	return ptrace.Cont(pid, 0)

@@ -211,10 +211,13 @@ func (n *newImage) fill(im *loader.Image, r emulate.ExecRequest, state emulate.S
 	if err := ptrace.SetRegs(n.tid, &regs); err != nil {
 		return gone(err)
 	}
-	_ = ptrace.Cont(n.tid, 0)
-	ws, err := n.awaitStop()
-	if err != nil {
-		return err
+	ws := unix.WaitStatus(unix.PTRACE_EVENT_FORK << 16)
+	for int(ws>>16) == unix.PTRACE_EVENT_FORK { // the bell's birth
+		_ = ptrace.Cont(n.tid, 0)
+		var err error
+		if ws, err = n.awaitStop(); err != nil {
+			return err
+		}
 	}
 	if err := ptrace.GetRegs(n.tid, &n.regs); err != nil {
 		return gone(err)
@@ -249,6 +252,9 @@ func (w *warden) batch(b *stub.Batch, im *loader.Image, n *newImage, state emula
 		binary.LittleEndian.PutUint64(p[:], l.Cur)
 		binary.LittleEndian.PutUint64(p[8:], l.Max)
 		call(unix.SYS_PRLIMIT64, 0, uint64(resource), b.Data(p[:]), 0)
+	}
+	if w.box.bell == 0 {
+		call(unix.SYS_CLONE, unix.CLONE_PARENT|uint64(unix.SIGCHLD), 0, 0, 0, 0)
 	}
 	limit(unix.RLIMIT_NOFILE, w.hostFiles)
 	for i, fd := range arenaFDs {

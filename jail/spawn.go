@@ -313,7 +313,10 @@ func (w *warden) begin(j *Jail, cmd *exec.Cmd) error {
 			Commit: func(exe *vfs.Dentry, args []string) { task.CommitExec(exe, path.Base(program), args, env) },
 		}, emulate.SignalState{Ignored: w.hostIgnored})
 		if loadErr == nil {
-			loadErr = w.startBell()
+			loadErr = w.awaitBell()
+		}
+		if loadErr == emulate.ErrGone && w.err != nil {
+			loadErr = w.err
 		}
 		if loadErr != nil {
 			t.dead = t.tid == 0

@@ -195,6 +195,12 @@ func (w *warden) dispatch(tid int, ws unix.WaitStatus) {
 
 // unknown handles the status of a host thread that is no guest thread, or not yet.
 func (w *warden) unknown(tid int, ws unix.WaitStatus) {
+	if _, ok := w.doomed[tid]; !ok && w.box.bell == 0 && !w.ended {
+		if err := w.bellBorn(tid, ws); err != nil {
+			w.fail(err)
+		}
+		return
+	}
 	if ws.Exited() || ws.Signaled() {
 		delete(w.doomed, tid)
 		delete(w.early, tid)
