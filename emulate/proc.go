@@ -56,12 +56,23 @@ type procAt struct {
 	slot *fdtable.Description // what fd is
 }
 
-// NewProc makes the file system of the jail's processes.
+// NewProc makes the file system of the jail's processes. Its table, of hundreds of
+// rows, is made when somebody looks: most programs never do.
 func NewProc(s *System) vfs.Node {
-	p := &proc{s: s}
-	p.root = p.table()
-	p.number(p.root)
+	p := &proc{s: s, root: &procRow{mode: unix.S_IFDIR | 0o555, id: 1}, rows: 1}
 	return p.node(p.root, procAt{proc: p})
+}
+
+// under are the names in r that are always there.
+func (p *proc) under(r *procRow) []*procRow {
+	if r == p.root && r.rows == nil {
+		t := p.table()
+		r.rows, r.find, r.list = t.rows, t.find, t.list
+		for _, c := range r.rows {
+			p.number(c)
+		}
+	}
+	return r.rows
 }
 
 func (p *proc) number(r *procRow) {
@@ -182,6 +193,9 @@ func (n procNode) Attr() (vfs.Attr, error) {
 		for _, c := range r.rows {
 			a.Nlink += c.mode & unix.S_IFDIR / unix.S_IFDIR
 		}
+		if r == n.root { // fs/proc/root.c:proc_root_getattr; sys is the only other directory
+			a.Nlink = uint32(3 + len(n.s.processes))
+		}
 	}
 	if n.slot != nil && a.IsSymlink() { // fs/proc/fd.c:tid_fd_update_inode
 		a.Size, a.Mode = 64, unix.S_IFLNK
@@ -236,7 +250,7 @@ func (n procDir) Lookup(name string) (vfs.Node, error) {
 	if err := n.alive(); err != nil {
 		return nil, err
 	}
-	for _, r := range n.row.rows {
+	for _, r := range n.under(n.row) {
 		if r.name == name {
 			return n.node(r, n.procAt), nil
 		}
@@ -259,7 +273,7 @@ func (n procDir) ReadDir() ([]vfs.DirEntry, error) {
 		return nil, err
 	}
 	var list []vfs.DirEntry
-	for _, r := range n.row.rows {
+	for _, r := range n.under(n.row) {
 		list = append(list, n.entry(r.name, r))
 	}
 	if n.row.list != nil {

@@ -68,13 +68,18 @@ func (w *warden) emptyBell(pid int) error {
 	return ptrace.Cont(pid, 0)
 }
 
-// reapAll ends the bell and whatever else is left in the jail's group: a child
-// whose parent died in the act of making it may not have been seen yet.
-func (w *warden) reapAll() {
+// killBell ends the bell, which nobody rings any more.
+func (w *warden) killBell() {
 	w.proc.bellGone()
+	w.box.close()
 	if pid := w.box.bell; pid != 0 {
 		_ = unix.Kill(pid, unix.SIGKILL)
 	}
+}
+
+// reapAll ends whatever else is left in the jail's group: a child whose parent
+// died in the act of making it may not have been seen yet.
+func (w *warden) reapAll() {
 	for {
 		tid, ws, err := ptrace.Wait(w.pgid, 0, nil)
 		if err != nil {

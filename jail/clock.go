@@ -88,6 +88,9 @@ func (w *warden) hostClock() bool { return w.clock == nil && w.virtual == nil }
 
 // Gettime is clock_gettime(2) on the guest's clock.
 func (w *warden) Gettime(clock int32) (int64, error) {
+	if clock == unix.CLOCK_REALTIME && w.hostClock() {
+		return time.Now().UnixNano(), nil // without a call
+	}
 	var ts unix.Timespec
 	if err := unix.ClockGettime(clock, &ts); err != nil {
 		return 0, err

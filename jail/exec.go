@@ -282,8 +282,8 @@ func (w *warden) batch(b *stub.Batch, im *loader.Image, n *newImage, state emula
 		call(unix.SYS_PRCTL, unix.PR_SET_TSC, unix.PR_TSC_SIGSEGV, 0, 0, 0)
 	}
 	prog := make([]byte, 16)
-	binary.LittleEndian.PutUint16(prog, uint16(len(w.filter)/8))
-	binary.LittleEndian.PutUint64(prog[8:], b.Data(w.filter))
+	binary.LittleEndian.PutUint16(prog, uint16(len(w.calls.filter)/8))
+	binary.LittleEndian.PutUint64(prog[8:], b.Data(w.calls.filter))
 	call(unix.SYS_SECCOMP, 1 /* SECCOMP_SET_MODE_FILTER */, 0, b.Data(prog))
 }
 

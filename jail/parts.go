@@ -19,6 +19,9 @@ type parts struct {
 	ro    *os.File // the cache's arena for guests
 	root  bool     // the caller is root: guests become nobody
 	users int
+
+	mu   sync.Mutex
+	last *calls // of the last policy
 }
 
 var shared struct {

@@ -7,9 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"math/rand/v2"
-	"os"
 	"os/exec"
 	"path"
 	"runtime"
@@ -25,9 +23,7 @@ import (
 	"oubliette/emulate/vfs"
 	"oubliette/fdtable"
 	"oubliette/internal/arena"
-	"oubliette/internal/filter"
 	"oubliette/internal/ptrace"
-	"oubliette/internal/sysno"
 	"oubliette/policy"
 )
 
@@ -105,14 +101,11 @@ func (p *Process) watchDisk(a *arena.Arena, limit int64) {
 
 // newWarden makes everything that needs no process yet.
 func newWarden(j *Jail, pol policy.Policy) (_ *warden, err error) {
-	w := &warden{policy: &pol, table: pol.Table(), log: j.Logger, threads: make(map[int]*thread),
+	w := &warden{policy: &pol, log: j.Logger, threads: make(map[int]*thread),
 		early: make(map[int]earlyStop), doomed: make(map[int]struct{}), loading: make(map[int]*newImage),
 		logged: make(map[string]int), streams: streams{quit: -1}}
 	if w.log == nil {
 		w.log = zap.NewNop()
-	}
-	if w.filter, err = compileFilter(pol); err != nil {
-		return nil, err
 	}
 	if err := w.chooseClock(j, pol.Time); err != nil {
 		return nil, err
@@ -126,6 +119,9 @@ func newWarden(j *Jail, pol policy.Policy) (_ *warden, err error) {
 			w.discard()
 		}
 	}()
+	if w.calls, err = w.parts.compile(pol); err != nil {
+		return nil, err
+	}
 	if w.arena, err = arena.New(); err != nil {
 		return nil, &Error{Op: "spawn", Err: err}
 	}
@@ -148,23 +144,6 @@ func newWarden(j *Jail, pol policy.Policy) (_ *warden, err error) {
 	}
 	return w, w.handlers(j)
 }
-
-func compileFilter(pol policy.Policy) ([]byte, error) {
-	prog, err := filter.Compile(pol)
-	if err != nil {
-		return nil, &Error{Op: "filter", Err: err}
-	}
-	if checkFilter {
-		if err := filter.Check(prog, pol); err != nil {
-			return nil, &Error{Op: "filter", Err: err}
-		}
-	}
-	return filter.Encode(prog), nil
-}
-
-// checkFilter runs every filter in bpf.VM against the policy: in strict mode, as
-// the tests have it. It costs milliseconds.
-var checkFilter = os.Getenv("OUBLIETTE_STRICT") == "1"
 
 // chooseRandom sets the source of all randomness the guest sees.
 func (w *warden) chooseRandom(j *Jail, pol policy.Policy) {
@@ -205,61 +184,6 @@ func (w *warden) hostState() error {
 	}
 	return nil
 }
-
-// handlers fills the table of calls: the one table, then the caller's.
-func (w *warden) handlers(j *Jail) error {
-	base := baseTable()
-	w.rows, w.sys.Handlers = base.rows, base.handlers
-	if len(j.Handlers) > 0 {
-		w.sys.Handlers = maps.Clone(base.handlers)
-	}
-	for name, do := range j.Handlers {
-		nr, ok := sysno.Number(name)
-		if !ok || nr >= maxCalls {
-			return &Error{Op: "Jail.Handlers", Err: fmt.Errorf("no system call is named %q", name)}
-		}
-		if do == nil {
-			return &Error{Op: "Jail.Handlers", Err: fmt.Errorf("the handler of %s is nil: for ENOSYS use a rule that denies", name)}
-		}
-		w.sys.Handlers[nr], w.rows[nr].do = do, do
-	}
-	for nr := range w.rows {
-		w.rows[nr].decision = w.table.Lookup(nr, [6]uint64{})
-	}
-	for _, r := range w.policy.Calls {
-		for _, name := range r.Calls {
-			if nr, ok := sysno.Number(name); ok && len(r.When) > 0 {
-				w.rows[nr].conditional = true
-			}
-		}
-	}
-	return nil
-}
-
-// callTable is what all jails have in common.
-type callTable struct {
-	rows     [maxCalls]callRow
-	handlers map[int]emulate.Handler
-}
-
-// baseTable is the one table of calls by number. It is made once and not changed.
-var baseTable = sync.OnceValue(func() *callTable {
-	t := &callTable{handlers: make(map[int]emulate.Handler)}
-	for nr := range t.rows {
-		t.rows[nr].name = sysno.Name(nr)
-		t.rows[nr].moves = slices.Contains(movers, t.rows[nr].name)
-	}
-	for _, row := range emulate.Calls() {
-		if nr, ok := sysno.Number(row.Name); ok && row.Do != nil {
-			t.handlers[nr], t.rows[nr].do, t.rows[nr].args = row.Do, row.Do, row.Args
-		}
-	}
-	return t
-})
-
-// movers are the calls whose result is a number of bytes.
-var movers = []string{"read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "preadv2", "pwritev2",
-	"sendfile", "copy_file_range", "splice", "tee", "vmsplice", "recvfrom", "sendto", "recvmsg", "sendmsg", "getrandom"}
 
 // discard gives back what newWarden took.
 func (w *warden) discard() {

@@ -42,13 +42,13 @@ func (t *thread) syscall() {
 
 // answer finds out what the policy says of a call and does it.
 func (w *warden) answer(c *emulate.Call) (uint64, error) {
-	if uint(c.Nr) >= uint(len(w.rows)) {
+	if uint(c.Nr) >= uint(len(w.calls.rows)) {
 		return 0, unix.ENOSYS
 	}
-	row := &w.rows[c.Nr]
+	row := &w.calls.rows[c.Nr]
 	d := row.decision
 	if row.conditional {
-		d = w.table.Lookup(c.Nr, c.Args)
+		d = w.calls.table.Lookup(c.Nr, c.Args)
 	}
 	switch d.Action {
 	case policy.Emulate:

@@ -18,7 +18,7 @@ import (
 func (w *warden) traceEvent(t *thread, nr int, result uint64, err error, d time.Duration) TraceEvent {
 	ev := TraceEvent{PID: t.task.Process.PID, TID: t.task.TID, Name: w.callName(nr), Args: t.info.Args,
 		Result: result, Err: err, Time: d}
-	kinds := strings.Fields(w.rows[nr].args)
+	kinds := strings.Fields(w.calls.rows[nr].args)
 	args := make([]string, len(kinds))
 	for i, kind := range kinds {
 		if i < len(ev.Args) {

@@ -22,19 +22,6 @@ import (
 	"oubliette/policy"
 )
 
-// maxCalls bounds the call numbers a table holds.
-const maxCalls = 512
-
-// callRow is what the warden knows of a call before it happens.
-type callRow struct {
-	name        string
-	do          emulate.Handler
-	decision    policy.Decision
-	conditional bool   // Lookup must see the arguments
-	moves       bool   // the result is a number of bytes
-	args        string // kinds, for the trace
-}
-
 // stopEvent is one answer of wait4.
 type stopEvent struct {
 	tid    int
@@ -49,10 +36,8 @@ type warden struct {
 	proc   *Process
 	sys    *emulate.System
 	policy *policy.Policy
-	table  *policy.Table
-	filter []byte // the BPF program as the kernel takes it
+	calls  *calls
 	log    *zap.Logger
-	rows   [maxCalls]callRow
 	stats  [maxCalls]CallStats
 
 	pgid    int // host process group of all guests and the bell, which keeps it alive; 0 none yet
@@ -93,6 +78,7 @@ func (w *warden) run(start func() error) {
 	runtime.LockOSThread()
 	defer close(w.proc.ended)
 	defer runtime.UnlockOSThread()
+	w.pinAll() // loading stops often
 	if err := start(); err != nil {
 		w.fail(err)
 		w.loaded(err)
@@ -304,8 +290,7 @@ func (w *warden) exitTask(t *thread) {
 // close gives back what the warden holds once no guest is left. The tree stays
 // readable.
 func (w *warden) close() {
-	w.reapAll()
-	w.box.close()
+	w.killBell()
 	w.pin.restore()
 	w.guard(func() {
 		if w.sys.FS == nil {
@@ -315,6 +300,7 @@ func (w *warden) close() {
 			w.warn("the guest's tree is not whole after the end", "close", err)
 		}
 	})
+	w.reapAll() // last: the bell has been dying meanwhile
 	w.discard()
 }
 
@@ -355,7 +341,7 @@ func (w *warden) account(t *thread, nr int, result uint64, err error, d time.Dur
 	s := &w.stats[nr]
 	s.Stops++
 	s.Time += d
-	if err == nil && w.rows[nr].moves {
+	if err == nil && w.calls.rows[nr].moves {
 		s.Bytes += int64(result)
 	}
 	if w.proc.trace != nil {
