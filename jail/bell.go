@@ -45,12 +45,14 @@ func (w *warden) awaitBell() error {
 	return nil
 }
 
-// emptyBell takes from the bell what it has of the stub: descriptors, and root's
-// rights. Then it pauses.
+// emptyBell takes from the bell what it has of the stub: the arenas, and the
+// caller's rights. Then it pauses.
 func (w *warden) emptyBell(pid int) error {
 	var b stub.Batch
-	b.Call(unix.SYS_CLOSE_RANGE, 0, 0xffffffff, 0)
-	w.dropRoot(&b)
+	for _, fd := range arenaFDs {
+		b.Call(unix.SYS_CLOSE, uint64(fd))
+	}
+	w.parts.ids.batch(&b)
 	if _, err := ptrace.Write(pid, b.Bytes(), stub.DataAddr); err != nil {
 		return err
 	}

@@ -26,7 +26,9 @@
 // What the jail needs of the host is an ordinary Linux kernel of version 5.11 or
 // later on x86-64 with ptrace and seccomp, as in a default Docker container: no
 // root, no user namespace, no daemon, no helper program. If the caller is root,
-// guests run as nobody without capabilities.
+// guests run as nobody without capabilities; root that may not trace other users'
+// processes, as in a default Docker container, or that has no nobody, in some user
+// namespaces, has guests of its own id without capabilities.
 //
 // # What the host sees
 //

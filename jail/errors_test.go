@@ -230,7 +230,7 @@ func refusedGuest(args []string) {
 func unwaited() string { return hostState().children }
 
 var callNumbers = map[string]uint32{"ptrace": unix.SYS_PTRACE, "seccomp": unix.SYS_SECCOMP, "memfd_create": unix.SYS_MEMFD_CREATE,
-	"process_vm_readv": unix.SYS_PROCESS_VM_READV, "process_vm_writev": unix.SYS_PROCESS_VM_WRITEV}
+	"process_vm_readv": unix.SYS_PROCESS_VM_READV, "process_vm_writev": unix.SYS_PROCESS_VM_WRITEV, "close_range": unix.SYS_CLOSE_RANGE}
 
 // refuse makes a call fail for this process and its children.
 func refuse(nr uint32, errno unix.Errno) error {

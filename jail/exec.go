@@ -24,9 +24,6 @@ import (
 // usual soft limit, where a call that was let through by mistake does not look.
 var arenaFDs = [3]int{1021, 1022, 1023}
 
-// nobody is who a guest is on the host when the caller is root.
-const nobody = 65534
-
 // running is the status of a process that was not waited for yet: 0 would be its
 // exit.
 const running = unix.WaitStatus(0xffff)
@@ -195,7 +192,9 @@ func (n *newImage) fill(im *loader.Image, r emulate.ExecRequest, state emulate.S
 		return gone(err)
 	}
 	var b stub.Batch
-	w.batch(&b, im, n, state)
+	if err := w.batch(&b, im, n, state); err != nil {
+		return err
+	}
 	if !b.Fits() {
 		return unix.ENOMEM
 	}
@@ -244,7 +243,7 @@ func (w *warden) batchError(b *stub.Batch, regs *ptrace.Regs, ws unix.WaitStatus
 }
 
 // batch lists what the stub does.
-func (w *warden) batch(b *stub.Batch, im *loader.Image, n *newImage, state emulate.SignalState) {
+func (w *warden) batch(b *stub.Batch, im *loader.Image, n *newImage, state emulate.SignalState) error {
 	limits := n.owner.task.Process.Rlimits
 	call := func(nr uintptr, args ...uint64) { b.Call(int(nr), args...) }
 	limit := func(resource int, l unix.Rlimit) {
@@ -253,22 +252,23 @@ func (w *warden) batch(b *stub.Batch, im *loader.Image, n *newImage, state emula
 		binary.LittleEndian.PutUint64(p[8:], l.Max)
 		call(unix.SYS_PRLIMIT64, 0, uint64(resource), b.Data(p[:]), 0)
 	}
-	if w.box.bell == 0 {
-		call(unix.SYS_CLONE, unix.CLONE_PARENT|uint64(unix.SIGCHLD), 0, 0, 0, 0)
-	}
 	limit(unix.RLIMIT_NOFILE, w.hostFiles)
 	for i, fd := range arenaFDs {
 		call(unix.SYS_DUP2, uint64(i), uint64(fd))
 	}
-	call(unix.SYS_CLOSE_RANGE, 0, uint64(arenaFDs[0]-1), 0)
-	call(unix.SYS_CLOSE_RANGE, uint64(arenaFDs[2]+1), 0xffffffff, 0)
+	if err := batchClose(b, n.tid); err != nil {
+		return err
+	}
+	if w.box.bell == 0 {
+		call(unix.SYS_CLONE, unix.CLONE_PARENT|uint64(unix.SIGCHLD), 0, 0, 0, 0)
+	}
 	im.Batch(b, arenaFDs)
 	if im.ExecStack {
 		call(unix.SYS_MPROTECT, n.regs.Rsp&^4095, 4096,
 			unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC|unix.PROT_GROWSDOWN)
 	}
 	w.batchSignals(b, state)
-	w.dropRoot(b)
+	w.parts.ids.batch(b)
 	limit(unix.RLIMIT_CORE, unix.Rlimit{})
 	// Pending signals are counted by user: a guest's must leave room for others'.
 	pending := min(maxPending, w.hostLimits[unix.RLIMIT_SIGPENDING].Cur)
@@ -285,6 +285,7 @@ func (w *warden) batch(b *stub.Batch, im *loader.Image, n *newImage, state emula
 	binary.LittleEndian.PutUint16(prog, uint16(len(w.calls.filter)/8))
 	binary.LittleEndian.PutUint64(prog[8:], b.Data(w.calls.filter))
 	call(unix.SYS_SECCOMP, 1 /* SECCOMP_SET_MODE_FILTER */, 0, b.Data(prog))
+	return nil
 }
 
 // left is a limit of the new process. It starts with no time used, whatever the
@@ -304,17 +305,6 @@ func (n *newImage) left(resource int, l unix.Rlimit) unix.Rlimit {
 		}
 	}
 	return l
-}
-
-// dropRoot makes a process of root's nobody's, and of nobody anything more.
-func (w *warden) dropRoot(b *stub.Batch) {
-	if w.parts.root {
-		b.Call(unix.SYS_SETGROUPS, 0, 0)
-		b.Call(unix.SYS_SETRESGID, nobody, nobody, nobody)
-		b.Call(unix.SYS_SETRESUID, nobody, nobody, nobody)
-		b.Call(unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 1, 0, 0, 0)
-	}
-	b.Call(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 }
 
 // batchSignals makes the stub ignore what the guest ignores, and nothing that

@@ -17,7 +17,7 @@ type parts struct {
 	stub  *os.File
 	cache *arena.Cache
 	ro    *os.File // the cache's arena for guests
-	root  bool     // the caller is root: guests become nobody
+	ids   hostIDs
 	users int
 
 	mu   sync.Mutex
@@ -64,7 +64,7 @@ func newParts() (*parts, error) {
 		_ = c.Close()
 		return nil, &Error{Op: "spawn", Err: err}
 	}
-	return &parts{stub: s, cache: c, ro: ro, root: os.Geteuid() == 0}, nil
+	return &parts{stub: s, cache: c, ro: ro, ids: readHostIDs()}, nil
 }
 
 // release closes the parts with their last user.
