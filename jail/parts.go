@@ -6,6 +6,8 @@ import (
 	"os"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"oubliette/internal/arena"
 	"oubliette/internal/stub"
 )
@@ -29,9 +31,18 @@ var shared struct {
 	*parts
 }
 
-// cacheBudget bounds the content of immutable files kept for the next jail, in
-// bytes; files in use are beyond it.
-const cacheBudget = 256 << 20
+// cacheKeep bounds the content of immutable files kept for the next jail, in
+// bytes. What running jails have mapped may take half of the host's memory: native
+// programs map files that are larger, and all of them once.
+const cacheKeep = 256 << 20
+
+func cacheMost() int64 {
+	var si unix.Sysinfo_t
+	if unix.Sysinfo(&si) != nil {
+		return cacheKeep
+	}
+	return max(cacheKeep, int64(si.Totalram)*int64(si.Unit)/2)
+}
 
 // acquireParts returns the shared parts, made by the first user.
 func acquireParts() (*parts, error) {
@@ -53,7 +64,7 @@ func newParts() (*parts, error) {
 	if err != nil {
 		return nil, &Error{Op: "memfd", Err: err}
 	}
-	c, err := arena.NewCache(cacheBudget)
+	c, err := arena.NewCache(cacheKeep, cacheMost())
 	if err != nil {
 		_ = s.Close()
 		return nil, &Error{Op: "spawn", Err: err}

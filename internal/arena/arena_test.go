@@ -205,7 +205,7 @@ func (c *counting) ReadAt(p []byte, off int64) (int, error) {
 
 func newCache(t testing.TB, budget int64) *arena.Cache {
 	t.Helper()
-	c, err := arena.NewCache(budget)
+	c, err := arena.NewCache(budget, budget)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -358,5 +358,56 @@ func TestFileSizeLimit(t *testing.T) {
 	}
 	if a != nil {
 		a.Close()
+	}
+}
+
+// TestKeep: images in use may take more than is kept of them afterwards, and
+// holes of a file are none in memory.
+func TestKeep(t *testing.T) {
+	c, err := arena.NewCache(4*4096, 12*4096)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	content := bytes.Repeat([]byte{1}, 4*4096)
+	clear(content[4096 : 3*4096])
+	one, two := get(t, c, 1, 4*4096), get(t, c, 2, 4*4096)
+	for _, m := range []*arena.Image{one, two} {
+		if _, err := m.Fill(bytes.NewReader(content), 0, 4*4096); err != nil {
+			t.Error(err)
+		}
+	}
+	if got := c.Used(); got != 8*4096 {
+		t.Errorf("%d bytes in use", got)
+	}
+	one.Release()
+	two.Release()
+	three := get(t, c, 3, 4096)
+	if _, err := three.Fill(bytes.NewReader(content), 0, 4096); err != nil {
+		t.Error(err)
+	}
+	if got := c.Used(); got > 4*4096 {
+		t.Errorf("%d bytes are kept", got)
+	}
+	f, err := c.ReadOnly()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil || st.Blocks*512 > 1*4096 {
+		t.Errorf("%d blocks for one page, %v", st.Blocks, err)
+	}
+	four := get(t, c, 4, 4*4096)
+	if at, err := four.Fill(bytes.NewReader(content), 0, 4*4096); err != nil {
+		t.Error(err)
+	} else {
+		got := make([]byte, len(content))
+		if _, err := f.ReadAt(got, at); err != nil || !bytes.Equal(got, content) {
+			t.Errorf("the content is not the file's, %v", err)
+		}
+	}
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil || st.Blocks*512 > 3*4096 {
+		t.Errorf("%d blocks for one page and two of four, %v", st.Blocks, err)
 	}
 }

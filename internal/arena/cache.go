@@ -3,6 +3,7 @@
 package arena
 
 import (
+	"bytes"
 	"container/list"
 	"errors"
 	"io"
@@ -27,7 +28,7 @@ type Key struct {
 // Cache is the arena of immutable files that all jails of this process share.
 // Its methods may be called from any goroutine.
 type Cache struct {
-	budget int64 // bytes
+	keep, most int64 // bytes
 
 	mu     sync.Mutex
 	arena  *Arena
@@ -57,13 +58,14 @@ const (
 	fillStep = 1 << 20
 )
 
-// NewCache makes an empty cache that holds at most budget bytes.
-func NewCache(budget int64) (*Cache, error) {
+// NewCache makes an empty cache. Of images that nobody uses it keeps what fits into
+// keep bytes beside those in use, which may take most bytes.
+func NewCache(keep, most int64) (*Cache, error) {
 	a, err := newArena(SharedName)
 	if err != nil {
 		return nil, err
 	}
-	return &Cache{budget: budget, arena: a, images: make(map[Key]*Image)}, nil
+	return &Cache{keep: keep, most: most, arena: a, images: make(map[Key]*Image)}, nil
 }
 
 // ReadOnly gives a descriptor for guests to inherit; the caller closes it.
@@ -146,10 +148,10 @@ func (c *Cache) remove(m *Image) {
 func (c *Cache) reserve(m *Image, n int64) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.used+n > c.budget {
-		if !c.evict() {
-			return unix.ENOMEM
-		}
+	for c.used+n > c.keep && c.evict() {
+	}
+	if c.used+n > c.most {
+		return unix.ENOMEM
 	}
 	c.used += n
 	m.bytes += n
@@ -165,7 +167,7 @@ func (c *Cache) refund(m *Image, n int64) {
 
 // Fill makes bytes [off, off+n) of the file r present, whole pages of them, and
 // returns where byte off lies in the arena. What lies beyond the file's end is
-// zeros. ENOMEM: the budget is spent on images that are in use.
+// zeros. ENOMEM: images in use take all there may be.
 func (m *Image) Fill(r io.ReaderAt, off, n int64) (int64, error) {
 	if err := check(off, n); err != nil {
 		return 0, err
@@ -192,6 +194,19 @@ func (m *Image) Fill(r io.ReaderAt, off, n int64) (int64, error) {
 	return m.slot.Offset() + off, nil
 }
 
+// nonzero is the next run of pages in p, from page at on, that are not all zeros.
+func nonzero(p []byte, at int) (start, size int) {
+	var zeros [pageSize]byte
+	end := func() int { return min(at+pageSize, len(p)) }
+	for at < len(p) && bytes.Equal(p[at:end()], zeros[:end()-at]) {
+		at = end()
+	}
+	for start = at; at < len(p) && !bytes.Equal(p[at:end()], zeros[:end()-at]); {
+		at = end()
+	}
+	return start, at - start
+}
+
 func (m *Image) has(page int64) bool {
 	return m.filled[page/blockPages]>>(page%blockPages)&1 != 0
 }
@@ -202,8 +217,12 @@ func (m *Image) load(r io.ReaderAt, page, run int64) error {
 	}
 	p := make([]byte, min(run*pageSize, m.key.Size-page*pageSize))
 	n, err := r.ReadAt(p, page*pageSize)
-	if err == nil || err == io.EOF {
-		_, err = m.slot.WriteAt(p[:n], page*pageSize)
+	if err == io.EOF {
+		err = nil
+	}
+	// Holes stay holes, and count: a guest that reads them fills them.
+	for at, size := nonzero(p[:n], 0); size > 0 && err == nil; at, size = nonzero(p[:n], at+size) {
+		_, err = m.slot.WriteAt(p[at:at+size], page*pageSize+int64(at))
 	}
 	if err != nil {
 		m.c.refund(m, run*pageSize)
