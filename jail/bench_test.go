@@ -224,3 +224,48 @@ func tinyELF() []byte {
 		"\x0f\x05" // syscall
 	return elfExec(code)
 }
+
+// BenchmarkMemory measures what a jail that waits costs this process, in bytes:
+// its resident memory and Go's share of it.
+func BenchmarkMemory(b *testing.B) {
+	resident := func() float64 {
+		runtime.GC()
+		text, err := os.ReadFile("/proc/self/statm")
+		if err != nil {
+			b.Fatal(err)
+		}
+		pages, _ := strconv.Atoi(strings.Fields(string(text))[1])
+		return float64(pages * os.Getpagesize())
+	}
+	inUse := func() float64 {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return float64(m.HeapAlloc + m.StackInuse)
+	}
+	const jails = 100
+	for name, p := range map[string]policy.Policy{"tool": policy.Tool(), "overlay": policy.Overlay()} {
+		b.Run(name, func(b *testing.B) {
+			before, usedBefore := resident(), inUse()
+			var running []*jail.Process
+			for range jails {
+				cmd := exec.Command("/bin/cat")
+				if _, err := cmd.StdinPipe(); err != nil {
+					b.Fatal(err)
+				}
+				proc, err := jail.Spawn(cmd, p)
+				if err != nil {
+					b.Fatal(err)
+				}
+				running = append(running, proc)
+			}
+			time.Sleep(200 * time.Millisecond) // all read by now
+			b.ReportMetric((resident()-before)/jails, "resident-B/jail")
+			b.ReportMetric((inUse()-usedBefore)/jails, "go-B/jail")
+			b.ReportMetric(0, "ns/op")
+			for _, proc := range running {
+				_ = proc.Kill()
+				_ = proc.Wait()
+			}
+		})
+	}
+}
