@@ -54,14 +54,15 @@ func (c *Call) cpuTime(clock cpuClock) (int64, error) {
 			return 0, unix.EINVAL
 		}
 	}
-	u, err := t.Usage(clock.thread)
-	if err != nil {
-		return 0, err
-	}
 	if clock.kind == cpuVirt {
-		return int64(u.User), nil
+		u, err := t.Usage(clock.thread)
+		return int64(u.User), err
 	}
-	return int64(u.User + u.System), nil
+	d, err := t.Machine.CPUTime(clock.thread)
+	if err == nil && (!clock.thread || t.TID == t.Process.PID) {
+		d += t.Process.beforeExec.User + t.Process.beforeExec.System
+	}
+	return int64(d), err
 }
 
 // Usage is what the task's process or thread has used, before execve too: the

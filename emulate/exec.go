@@ -124,9 +124,6 @@ func (t *Task) mayExec(d *vfs.Dentry) error {
 // becomes the leader and only thread, descriptors and dispositions are cut.
 func (t *Task) CommitExec(exe *vfs.Dentry, comm string, args, env []string) {
 	s, p := t.Sys, t.Process
-	if u, err := t.Machine.Usage(false); err == nil {
-		p.beforeExec.add(u)
-	}
 	for tid, other := range p.Threads {
 		if other != t {
 			delete(p.Threads, tid)
@@ -144,7 +141,7 @@ func (t *Task) CommitExec(exe *vfs.Dentry, comm string, args, env []string) {
 	p.timers.drop(&s.ipc)
 	p.detachAll(s)
 	p.Exe, p.Args, p.Env, p.execed = exe, args, env, true
-	p.chldNoWait, p.chldNoStop = false, false // SIG_IGN stays, flags of handlers go
+	p.chldCaught, p.chldNoWait, p.chldNoStop = false, false, false // SIG_IGN stays, handlers and their flags go
 	t.Comm = comm[:min(len(comm), 15)]
 	t.Cred = t.Cred.Exec()
 	t.Attr.SecureBits &^= secKeepCaps

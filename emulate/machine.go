@@ -50,6 +50,8 @@ type Machine interface {
 	TakeSignal(set uint64) (Signal, error)
 	// Usage is the process's resource use as the host knows it.
 	Usage(thread bool) (Usage, error)
+	// CPUTime is the user and system time of Usage, at the scheduler's resolution.
+	CPUTime(thread bool) (time.Duration, error)
 	// ProcFile reads a file of the host's /proc/PID (maps, stat, status,
 	// smaps, statm) for this thread. The caller removes host names from it.
 	ProcFile(name string) ([]byte, error)

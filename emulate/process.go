@@ -236,6 +236,13 @@ func (s *System) reap(p *Process, count bool) {
 	}
 }
 
+// CatchesChild reports that p has a handler for SIGCHLD, or had one that reset
+// itself. Without one, and if nobody blocks it, the signal does nothing.
+func (p *Process) CatchesChild() bool { return p.chldCaught }
+
+// UsedBefore adds what p used as a host process that execve has replaced.
+func (p *Process) UsedBefore(u Usage) { p.beforeExec.add(u) }
+
 func (u *Usage) add(v Usage) {
 	u.User += v.User
 	u.System += v.System

@@ -223,8 +223,9 @@ func rt_sigaction(c *Call) (uint64, error) {
 		handler, flags := leUint64(sa[:]), leUint64(sa[8:])
 		p := c.Task.Process
 		p.chldIgnored = handler == 1 // SIG_IGN
-		p.chldNoWait = flags&2 != 0  // SA_NOCLDWAIT
-		p.chldNoStop = flags&1 != 0  // SA_NOCLDSTOP
+		p.chldCaught = handler > 1
+		p.chldNoWait = flags&2 != 0 // SA_NOCLDWAIT
+		p.chldNoStop = flags&1 != 0 // SA_NOCLDSTOP
 	}
 	return n, err
 }

@@ -75,8 +75,9 @@ type Process struct {
 	// still to report.
 	stopSig                unix.Signal
 	stopReport, contReport bool
-	// What rt_sigaction said of SIGCHLD: SIG_IGN, SA_NOCLDWAIT, SA_NOCLDSTOP.
-	chldIgnored, chldNoWait, chldNoStop bool
+	// What rt_sigaction said of SIGCHLD: SIG_IGN, a handler, SA_NOCLDWAIT,
+	// SA_NOCLDSTOP.
+	chldIgnored, chldCaught, chldNoWait, chldNoStop bool
 
 	exited                fdtable.Queue // woken when a child changes state
 	status                unix.WaitStatus

@@ -152,6 +152,18 @@ func BenchmarkCall(b *testing.B) {
 	}
 }
 
+// BenchmarkProcess measures what processes and threads do to each other.
+func BenchmarkProcess(b *testing.B) {
+	program := guestProgram(b, "bench")
+	for _, name := range []string{"fork", "fork-exec", "vfork-exec", "pipe", "futex", "four-threads", "pthread"} {
+		b.Run(name, func(b *testing.B) {
+			n := strconv.Itoa(max(b.N, 100))
+			report(b, nanoseconds(b, native(b, exec.Command(program, name, n))),
+				nanoseconds(b, jailed(b, &jail.Jail{}, exec.Command(program, name, n), policy.Overlay())))
+		})
+	}
+}
+
 // BenchmarkStop measures one stop beside that of a bare tracer in C, which is
 // what the kernel's part of it costs.
 func BenchmarkStop(b *testing.B) {
@@ -185,6 +197,8 @@ func BenchmarkSpawn(b *testing.B) {
 		"static":  {static},
 		"true":    {"/bin/true"},
 		"python3": {"/usr/bin/python3", "-c", "pass"},
+		"node":    {"/usr/bin/node", "-e", "0"},
+		"sh-200":  {"/bin/sh", "-c", "i=0; while [ $i -lt 200 ]; do /bin/true; i=$((i+1)); done"},
 	} {
 		b.Run(name, func(b *testing.B) {
 			if _, err := os.Stat(argv[0]); err != nil {

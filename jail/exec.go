@@ -58,7 +58,7 @@ func (t *thread) Exec(r emulate.ExecRequest) error {
 
 // load runs r in a fresh stub and makes t its thread.
 func (t *thread) load(r emulate.ExecRequest, state emulate.SignalState) error {
-	w := t.w
+	w, sent := t.w, t.w.sent
 	entries := make(map[string]*vfs.Dentry)
 	open := func(path string) (loader.File, error) {
 		d, err := r.Open(path)
@@ -93,7 +93,7 @@ func (t *thread) load(r emulate.ExecRequest, state emulate.SignalState) error {
 		n.discard()
 		return emulate.ErrGone
 	}
-	if t.tid != 0 { // what was sent while the new image was loaded comes along
+	if t.tid != 0 && w.sent != sent { // what was sent while the new image was loaded comes along
 		if now, err := t.SignalState(); err == nil {
 			state.Pending = now.Pending
 		}
@@ -181,7 +181,7 @@ func (n *newImage) discard() {
 		return
 	}
 	_ = unix.Kill(n.tid, unix.SIGKILL)
-	w.doomed[n.tid] = struct{}{}
+	w.doomed[n.tid] = nil
 }
 
 // fill runs the batch that makes the stub's process the guest's: mappings,
@@ -368,9 +368,9 @@ func (t *thread) become(n *newImage) {
 	delete(w.loading, n.tid)
 	delete(w.threads, t.tid)
 	if t.tid != 0 {
-		w.doomed[t.tid] = struct{}{}
-		if t.tgid != t.tid && w.threads[t.tgid] == nil {
-			w.doomed[t.tgid] = struct{}{} // a leader that exited before
+		w.doomed[t.tid] = nil
+		if t.tgid == t.tid || w.threads[t.tgid] == nil { // or a leader that exited before
+			w.doomed[t.tgid] = t.task.Process
 		}
 		t.kill()
 	}

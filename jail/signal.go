@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -72,6 +73,10 @@ func (t *thread) Signal(s emulate.Signal, process bool) error {
 		t.kill()
 		return nil
 	}
+	if s.Number == int(unix.SIGCHLD) && process && t.ignoresChild() {
+		return nil
+	}
+	t.w.sent++
 	tid := t.tid
 	if process {
 		tid = 0
@@ -93,6 +98,18 @@ func (t *thread) Signal(s emulate.Signal, process bool) error {
 		}
 	}
 	return nil
+}
+
+// ignoresChild reports that SIGCHLD does nothing to the process: no handler, and
+// not blocked by the leader t (kernel/signal.c:sig_ignored). Most of them come to a
+// parent that sleeps in wait4, and queued for a traced process even one that does
+// nothing would be a stop.
+func (t *thread) ignoresChild() bool {
+	if !t.parked || t.task.Process.CatchesChild() {
+		return false
+	}
+	mask, err := ptrace.SigMask(t.tid)
+	return err == nil && mask>>(unix.SIGCHLD-1)&1 == 0
 }
 
 // signalled notes a signal sent; it reports whether that woke the thread.
@@ -285,11 +302,57 @@ func (t *thread) release() {
 
 // ProcFile reads a file of the host's /proc/PID of this thread.
 func (t *thread) ProcFile(name string) ([]byte, error) {
-	p, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/%s", t.tgid, t.tid, name))
+	path := fmt.Sprintf("/proc/%d/%s", t.tgid, name)
+	if t.tid != t.tgid || name == "stat" { // which for the process has all threads' times
+		path = fmt.Sprintf("/proc/%d/task/%d/%s", t.tgid, t.tid, name)
+	}
+	p, err := readProc(path)
 	if err != nil {
 		return nil, emulate.ErrGone
 	}
 	return p, nil
+}
+
+// readProc is os.ReadFile without what it does for files of other kinds: a part
+// of a read of /proc that counts.
+func readProc(path string) ([]byte, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	p := make([]byte, 0, 4096)
+	for {
+		n, err := unix.Read(fd, p[len(p):cap(p)])
+		if err == unix.EINTR {
+			continue
+		}
+		if n <= 0 {
+			return p, err
+		}
+		if p = p[:len(p)+n]; len(p) == cap(p) {
+			p = slices.Grow(p, len(p))
+		}
+	}
+}
+
+// CPUTime is the process's CPU clock, whose id is made of the pid
+// (clock_getcpuclockid(3)); a thread's can be read by its own process only.
+func (t *thread) CPUTime(thread bool) (time.Duration, error) {
+	if !thread {
+		var ts unix.Timespec
+		if unix.ClockGettime(int32(^t.tgid<<3|2), &ts) != nil {
+			return 0, emulate.ErrGone
+		}
+		return time.Duration(ts.Nano()), nil
+	}
+	p, err := t.ProcFile("schedstat")
+	if err != nil {
+		return 0, err
+	}
+	ns, _, _ := strings.Cut(string(p), " ")
+	v, err := strconv.ParseInt(ns, 10, 64)
+	return time.Duration(v), err
 }
 
 // Usage reads resource use from the host's /proc.
@@ -298,7 +361,7 @@ func (t *thread) Usage(thread bool) (emulate.Usage, error) {
 	if thread {
 		dir += fmt.Sprintf("task/%d/", t.tid)
 	}
-	stat, err := os.ReadFile(dir + "stat")
+	stat, err := readProc(dir + "stat")
 	if err != nil {
 		return emulate.Usage{}, emulate.ErrGone
 	}

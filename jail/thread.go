@@ -85,7 +85,7 @@ func (t *thread) finished() {
 		t.w.fail(&Error{Op: "handler", Err: fmt.Errorf("panic in %s: %v\n%s", t.w.callName(t.call.Nr), r, debug.Stack())})
 		t.kill()
 		if !t.dead {
-			t.w.doomed[t.tid] = struct{}{}
+			t.w.doomed[t.tid] = nil
 		}
 	}
 	if t.w.threads[t.tid] == t {

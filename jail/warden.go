@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -46,9 +47,12 @@ type warden struct {
 	early   map[int]earlyStop // stops of threads not yet adopted
 	loading map[int]*newImage // processes being filled
 	backlog []stopEvent       // taken from wait4, not yet dispatched
-	doomed  map[int]struct{}  // being killed, their end is nobody's news
-	ready   []*thread         // parked threads to resume
+	// doomed are being killed and their end is nobody's news; but of what a
+	// process was before execve its times are.
+	doomed  map[int]*emulate.Process
+	ready   []*thread // parked threads to resume
 	signals signalInfos
+	sent    int // signals, counted
 	pin     pinning
 	init    *emulate.Task
 	logged  map[string]int
@@ -188,6 +192,9 @@ func (w *warden) unknown(tid int, ws unix.WaitStatus) {
 		return
 	}
 	if ws.Exited() || ws.Signaled() {
+		if p := w.doomed[tid]; p != nil {
+			p.UsedBefore(usage(&w.usage))
+		}
 		delete(w.doomed, tid)
 		delete(w.early, tid)
 		return
@@ -216,7 +223,7 @@ func (w *warden) disown(parent int) {
 	for tid, e := range w.early {
 		if e.parent == parent {
 			_ = unix.Kill(tid, unix.SIGKILL)
-			w.doomed[tid] = struct{}{}
+			w.doomed[tid] = nil
 			delete(w.early, tid)
 		}
 	}
@@ -263,19 +270,60 @@ func (w *warden) killAll() {
 	}
 	for tid := range w.early {
 		_ = unix.Kill(tid, unix.SIGKILL)
-		w.doomed[tid] = struct{}{}
+		w.doomed[tid] = nil
 		delete(w.early, tid)
 	}
 }
 
+// usage is u as the emulated kernel has it.
+func usage(u *unix.Rusage) emulate.Usage {
+	return emulate.Usage{
+		User:   time.Duration(u.Utime.Nano()),
+		System: time.Duration(u.Stime.Nano()),
+		MaxRSS: u.Maxrss, MinorFaults: u.Minflt, MajorFaults: u.Majflt,
+		VoluntarySwitches: u.Nvcsw, InvoluntarySwitches: u.Nivcsw,
+	}
+}
+
+// reapOld waits for what p was before execve, which was killed then: its times
+// belong to p's end.
+func (w *warden) reapOld(p *emulate.Process) {
+	for tid, of := range w.doomed {
+		if of != p {
+			continue
+		}
+		for {
+			ws, err := ptrace.WaitFor(tid, &w.usage)
+			if err != nil { // it is in the backlog
+				w.takeFromBacklog(tid)
+			} else if !ws.Exited() && !ws.Signaled() {
+				continue // a stop from before the kill
+			} else {
+				w.unknown(tid, ws)
+			}
+			break
+		}
+	}
+}
+
+// takeFromBacklog handles the end of tid, which is there already.
+func (w *warden) takeFromBacklog(tid int) {
+	i := slices.IndexFunc(w.backlog, func(e stopEvent) bool { return e.tid == tid && (e.status.Exited() || e.status.Signaled()) })
+	if i < 0 {
+		delete(w.doomed, tid)
+		return
+	}
+	w.usage = w.backlog[i].usage
+	w.unknown(tid, w.backlog[i].status)
+	w.backlog = slices.Delete(w.backlog, i, i+1)
+}
+
 // exitTask takes note of a thread's end.
 func (w *warden) exitTask(t *thread) {
-	ws := t.status
-	u := emulate.Usage{
-		User:   time.Duration(w.usage.Utime.Nano()),
-		System: time.Duration(w.usage.Stime.Nano()),
-		MaxRSS: w.usage.Maxrss, MinorFaults: w.usage.Minflt, MajorFaults: w.usage.Majflt,
-		VoluntarySwitches: w.usage.Nvcsw, InvoluntarySwitches: w.usage.Nivcsw,
+	ws, u := t.status, usage(&w.usage)
+	w.reapOld(t.task.Process)
+	if t.tid == t.tgid && w.sys.Task(t.task.TID) != t.task { // a leader while another thread called execve
+		t.task.Process.UsedBefore(u)
 	}
 	if t.task.Process.PID == 1 && t.task == w.sys.Task(t.task.TID) {
 		w.status = ws

@@ -3,6 +3,8 @@
 package emutest
 
 import (
+	"time"
+
 	"golang.org/x/sys/unix"
 
 	"oubliette/emulate"
@@ -179,6 +181,9 @@ func (m *Machine) TakeSignal(set uint64) (emulate.Signal, error) {
 	}
 	return emulate.Signal{}, unix.EAGAIN
 }
+
+// CPUTime is what Spent says.
+func (m *Machine) CPUTime(bool) (time.Duration, error) { return m.Spent.User + m.Spent.System, nil }
 
 // Usage is see emulate.Machine.
 func (m *Machine) Usage(thread bool) (emulate.Usage, error) { return m.Spent, nil }
