@@ -66,7 +66,7 @@ var fileCalls = []Row{
 	{"mprotect", "addr size int", native, nativeNote},
 	{"mremap", "addr size size flags addr", mremap, "the kernel's own, within the file's place in an arena"},
 	{"mseal", "addr size flags", native, ""},
-	{"msync", "addr size flags", native, "what was written to a shared mapping is there at once"},
+	{"msync", "addr size flags", msync, "of files of the host all that are shared, with MS_SYNC and MS_ASYNC alike"},
 	{"munlock", "addr size", native, "as mlock"},
 	{"munlockall", "", native, "as mlock"},
 	{"munmap", "addr size", native, nativeNote},

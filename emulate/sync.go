@@ -11,6 +11,15 @@ import (
 func fsync(c *Call) (uint64, error)     { return c.syncFD() }
 func fdatasync(c *Call) (uint64, error) { return c.syncFD() }
 
+// msync lets the kernel check its arguments; that the mapping is of a file is
+// known, of which is not.
+func msync(c *Call) (uint64, error) {
+	if n, err := c.Kernel(); err != nil {
+		return n, err
+	}
+	return 0, c.Sys.FS.Flush()
+}
+
 func (c *Call) syncFD() (uint64, error) {
 	fd := c.FD(0)
 	d, err := c.Task.opened(fd)
@@ -20,6 +29,11 @@ func (c *Call) syncFD() (uint64, error) {
 	f, ok := d.File.(fdtable.Syncer)
 	if !ok {
 		return 0, unix.EINVAL
+	}
+	if l, ok := d.File.(fdtable.Flusher); ok {
+		if err := l.Flush(); err != nil {
+			return 0, err
+		}
 	}
 	if b, ok := d.File.(fdtable.Blocker); !ok || !b.Blocks() {
 		return 0, f.Sync()

@@ -42,6 +42,9 @@ type (
 	// Blocker says that Sync waits for a disk and, as long as the File is open,
 	// may run on another goroutine. Missing, or false: Sync is quick.
 	Blocker interface{ Blocks() bool }
+	// Flusher writes what guests have stored through mappings to where Sync
+	// expects it. Missing: it is there.
+	Flusher interface{ Flush() error }
 	// Allocater is fallocate(2) with mode bits FALLOC_FL_*. Missing: EOPNOTSUPP.
 	Allocater interface {
 		Allocate(mode uint32, off, n int64) error

@@ -56,9 +56,14 @@ func (n *ovNode) UseArenas(own *arena.Arena, shared *arena.Cache) error {
 }
 
 // UseArenas is [Arenas].
-func (n *hostNode) UseArenas(_ *arena.Arena, shared *arena.Cache) error {
+func (n *hostNode) UseArenas(own *arena.Arena, shared *arena.Cache) error {
+	var errs []error
+	for len(n.h.shared) > 0 {
+		errs = append(errs, n.h.shared[0].unshare(true))
+	}
+	n.h.arena = own
 	n.h.images.use(shared)
-	return nil
+	return errors.Join(errs...)
 }
 
 // UseArenas is [Arenas].

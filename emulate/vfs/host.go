@@ -11,6 +11,8 @@ import (
 	"weak"
 
 	"golang.org/x/sys/unix"
+
+	"oubliette/internal/arena"
 )
 
 // HostOptions says how a directory or file of the host is shown. The zero value
@@ -71,6 +73,8 @@ type host struct {
 	epoch  int  // of cached listings
 	buf    []byte
 	images images
+	arena  *arena.Arena // nil: no guest runs
+	shared []*hostNode  // those with pages of their own
 }
 
 // inode is an inode's identity.
@@ -96,6 +100,8 @@ type hostNode struct {
 	list  []DirEntry
 	epoch int
 	slot  any // FIFO, socket
+
+	shared *shared // nil: the host's file has all there is
 }
 
 // NewHost shows directory or regular file path of the host; links in path

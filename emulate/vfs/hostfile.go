@@ -3,8 +3,6 @@
 package vfs
 
 import (
-	"io"
-
 	"golang.org/x/sys/unix"
 
 	"oubliette/fdtable"
@@ -56,25 +54,21 @@ func (f *hostFile) open() (int, error) {
 }
 
 func (f *hostFile) Close() error {
+	err := f.n.unshare(false)
 	if f.fd != nil {
 		f.n.h.release(f.fd)
 	}
-	return nil
+	return err
 }
 
 func (f *hostFile) ReadAt(p []byte, off int64) (int, error) {
-	fd, err := f.open()
-	if err != nil || len(p) == 0 {
+	if s := f.n.shared; s != nil {
+		return s.readAt(f.n, p, off)
+	}
+	if _, err := f.open(); err != nil || len(p) == 0 {
 		return 0, err
 	}
-	n, err := again(func() (int, error) { return unix.Pread(fd, p, off) })
-	if err != nil {
-		return 0, err
-	}
-	if n < len(p) {
-		return n, io.EOF
-	}
-	return n, nil
+	return f.fd.ReadAt(p, off)
 }
 
 // modify prepares a change of the contents: the kernel leaves set-ID bits on
@@ -100,7 +94,20 @@ func (f *hostFile) WriteAt(p []byte, off int64) (int, error) {
 		return 0, err
 	}
 	n, err := again(func() (int, error) { return unix.Pwrite(fd, p, off) })
-	return max(n, 0), err
+	n = max(n, 0)
+	if e := f.copied(p[:n], off); err == nil {
+		err = e
+	}
+	return n, err
+}
+
+// copied puts what was written to the host's file where guests have it mapped.
+func (f *hostFile) copied(p []byte, off int64) error {
+	if f.n.shared == nil || len(p) == 0 {
+		return nil
+	}
+	_, err := f.n.shared.slot.WriteAt(p, off)
+	return err
 }
 
 // Append is [fdtable.Appender]: atomic also against other writers of the host.
@@ -117,6 +124,9 @@ func (f *hostFile) Append(p []byte) (int, int64, error) {
 		return 0, 0, err
 	}
 	end, err := f.Size()
+	if err == nil {
+		err = f.copied(p[:n], end-int64(n))
+	}
 	return n, end, err
 }
 
@@ -132,7 +142,10 @@ func (f *hostFile) Truncate(size int64) error {
 	if err != nil {
 		return err
 	}
-	return done(func() error { return unix.Ftruncate(fd, size) })
+	if err := done(func() error { return unix.Ftruncate(fd, size) }); err != nil || f.n.shared == nil {
+		return err
+	}
+	return f.n.shared.slot.Truncate(min(size, arena.Stride))
 }
 
 // Sync is [fdtable.Syncer]. It waits for the disk, touches nothing but the
@@ -145,16 +158,29 @@ func (f *hostFile) Sync() error {
 }
 
 // Allocate is [fdtable.Allocater].
-func (f *hostFile) Allocate(mode uint32, off, n int64) error {
+func (f *hostFile) Allocate(mode uint32, off, n int64) (err error) {
 	fd, err := f.modify()
 	if err != nil {
 		return err
+	}
+	if s := f.n.shared; s != nil {
+		if err := s.flush(f.n); err != nil {
+			return err
+		}
+		defer func() {
+			if err == nil {
+				err = s.allocated(f.n, mode, off, n)
+			}
+		}()
 	}
 	return done(func() error { return unix.Fallocate(fd, mode, off, n) })
 }
 
 // SeekHole is [fdtable.HoleSeeker].
 func (f *hostFile) SeekHole(off int64, whence int) (int64, error) {
+	if err := f.Flush(); err != nil {
+		return 0, err
+	}
 	fd, err := f.open()
 	if err != nil {
 		return 0, err
@@ -165,8 +191,11 @@ func (f *hostFile) SeekHole(off int64, whence int) (int64, error) {
 // Blocks is [fdtable.Blocker].
 func (f *hostFile) Blocks() bool { return f.fd != nil }
 
-// Map is [fdtable.Mapper]: the content as it is now.
+// Map is [fdtable.Mapper]: the content as it is now, unless guests share it.
 func (f *hostFile) Map(off, n int64, write bool) (fdtable.Mapping, error) {
+	if write || f.n.shared != nil {
+		return f.n.mapShared(off, write)
+	}
 	a, err := f.n.Attr()
 	if err != nil {
 		return fdtable.Mapping{}, err

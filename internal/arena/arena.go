@@ -3,6 +3,7 @@
 package arena
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -251,6 +252,41 @@ func (s Slot) WriteAt(p []byte, off int64) (int, error) {
 	}
 	n, err := s.a.file.WriteAt(p, s.Offset()+off)
 	return n, errno(err)
+}
+
+// Fill copies bytes [off, off+n) of r to the same place in the slot, which is
+// empty there. Pages of zeros stay holes; r may end sooner.
+func (s Slot) Fill(r io.ReaderAt, off, n int64) error {
+	p := make([]byte, max(0, min(n, fillStep)))
+	for end := off + n; off < end; off += int64(len(p)) {
+		p = p[:min(int64(len(p)), end-off)]
+		got, err := r.ReadAt(p, off)
+		if err != nil && err != io.EOF {
+			return err
+		}
+		for at, size := nonzero(p[:got], 0); size > 0; at, size = nonzero(p[:got], at+size) {
+			if _, err := s.WriteAt(p[at:at+size], off+int64(at)); err != nil {
+				return err
+			}
+		}
+		if got < len(p) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// nonzero is the next run of pages in p, from page at on, that are not all zeros.
+func nonzero(p []byte, at int) (start, size int) {
+	var zeros [pageSize]byte
+	end := func() int { return min(at+pageSize, len(p)) }
+	for at < len(p) && bytes.Equal(p[at:end()], zeros[:end()-at]) {
+		at = end()
+	}
+	for start = at; at < len(p) && !bytes.Equal(p[at:end()], zeros[:end()-at]); {
+		at = end()
+	}
+	return start, at - start
 }
 
 // Punch makes bytes [off, off+n) zero and frees their pages, in mappings too.

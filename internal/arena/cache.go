@@ -3,7 +3,6 @@
 package arena
 
 import (
-	"bytes"
 	"container/list"
 	"errors"
 	"io"
@@ -194,19 +193,6 @@ func (m *Image) Fill(r io.ReaderAt, off, n int64) (int64, error) {
 	return m.slot.Offset() + off, nil
 }
 
-// nonzero is the next run of pages in p, from page at on, that are not all zeros.
-func nonzero(p []byte, at int) (start, size int) {
-	var zeros [pageSize]byte
-	end := func() int { return min(at+pageSize, len(p)) }
-	for at < len(p) && bytes.Equal(p[at:end()], zeros[:end()-at]) {
-		at = end()
-	}
-	for start = at; at < len(p) && !bytes.Equal(p[at:end()], zeros[:end()-at]); {
-		at = end()
-	}
-	return start, at - start
-}
-
 func (m *Image) has(page int64) bool {
 	return m.filled[page/blockPages]>>(page%blockPages)&1 != 0
 }
@@ -215,16 +201,8 @@ func (m *Image) load(r io.ReaderAt, page, run int64) error {
 	if err := m.c.reserve(m, run*pageSize); err != nil {
 		return err
 	}
-	p := make([]byte, min(run*pageSize, m.key.Size-page*pageSize))
-	n, err := r.ReadAt(p, page*pageSize)
-	if err == io.EOF {
-		err = nil
-	}
-	// Holes stay holes, and count: a guest that reads them fills them.
-	for at, size := nonzero(p[:n], 0); size > 0 && err == nil; at, size = nonzero(p[:n], at+size) {
-		_, err = m.slot.WriteAt(p[at:at+size], page*pageSize+int64(at))
-	}
-	if err != nil {
+	// Holes count: a guest that reads them fills them.
+	if err := m.slot.Fill(r, page*pageSize, min(run*pageSize, m.key.Size-page*pageSize)); err != nil {
 		m.c.refund(m, run*pageSize)
 		return err
 	}
