@@ -89,7 +89,7 @@ var systemCalls = []Row{
 	{"set_tid_address", "addr", set_tid_address, ""},
 	{"setdomainname", "buf size", setdomainname, "the jail's own"},
 	{"sethostname", "buf size", sethostname, "the jail's own"},
-	{"sysinfo", "out:addr", sysinfo, "memory is the host's, or RLIMIT_AS if that is less"},
+	{"sysinfo", "out:addr", sysinfo, "memory is the host's, or RLIMIT_AS or RLIMIT_DATA if that is less"},
 	{"uname", "out:addr", uname, "the kernel that is emulated"},
 
 	// Native ones, should a policy send them here.

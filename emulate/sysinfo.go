@@ -59,7 +59,7 @@ func (c *Call) setUTS(s *string) error {
 	return nil
 }
 
-// ram is how much there is for a task, in bytes: the host's, or what its
+// ram is how much there is for a task, in bytes: the host's, or what its data or
 // address space may hold if that is less.
 type ram struct{ total, free, shared, buffers uint64 }
 
@@ -71,7 +71,7 @@ func (t *Task) ram() ram {
 	unit := uint64(max(s.Unit, 1))
 	m := ram{uint64(s.Totalram) * unit, uint64(s.Freeram) * unit,
 		uint64(s.Sharedram) * unit, uint64(s.Bufferram) * unit}
-	if limit := t.Limit(unix.RLIMIT_AS); limit < m.total {
+	if limit := min(t.Limit(unix.RLIMIT_AS), t.Limit(unix.RLIMIT_DATA)); limit < m.total {
 		m = ram{total: limit, free: min(limit, m.free)}
 	}
 	return m

@@ -59,44 +59,8 @@ func (j *Jail) spawn(cmd *exec.Cmd, pol policy.Policy) (*Process, error) {
 	c.handedOver()
 	p.startCopies()
 	p.watch()
-	if pol.Limits.Disk > 0 {
-		go p.watchDisk(own, pol.Limits.Disk)
-	}
-	if d := pol.Limits.Wall; d > 0 {
-		t := time.AfterFunc(d, func() {
-			w.box.post(func() { w.fail(&LimitError{Limit: "wall", Bound: d.String()}) })
-		})
-		go func() {
-			<-p.ended
-			t.Stop()
-		}()
-	}
+	p.watchLimits(own, pol.Limits)
 	return p, nil
-}
-
-// What a guest writes through a mapping is seen by nobody: diskTick is how often the
-// arena is looked at, and diskSlack, in bytes, what it may hold beyond twice the
-// limit, as small files take a page each.
-const (
-	diskTick  = 50 * time.Millisecond
-	diskSlack = 64 << 20
-)
-
-// watchDisk ends the jail when mappings have filled its arena.
-func (p *Process) watchDisk(a *arena.Arena, limit int64) {
-	tick := time.NewTicker(diskTick)
-	defer tick.Stop()
-	for {
-		select {
-		case <-p.ended:
-			return
-		case <-tick.C:
-		}
-		if used, err := a.Used(); err == nil && used/2 > limit+diskSlack/2 {
-			p.w.box.post(func() { p.w.fail(&LimitError{Limit: "disk", Bound: fmt.Sprint(limit)}) })
-			return
-		}
-	}
 }
 
 // newWarden makes everything that needs no process yet.
@@ -285,7 +249,7 @@ func (w *warden) setLimits(t *emulate.Task) {
 		}
 	}
 	lim := w.policy.Limits
-	cut(unix.RLIMIT_AS, uint64(lim.Memory))
+	cut(unix.RLIMIT_DATA, uint64(lim.Memory))
 	cut(unix.RLIMIT_NOFILE, uint64(lim.Files))
 	cut(unix.RLIMIT_CPU, uint64((lim.CPU+time.Second-1)/time.Second))
 	if lim.CPU > 0 { // SIGXCPU first, SIGKILL a second later

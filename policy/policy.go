@@ -104,12 +104,14 @@ type Mount struct {
 // Limits bounds a jail. 0 is no bound beyond the host's. In JSON the times are
 // written as Go does ("1m30s").
 type Limits struct {
-	Memory int64         `json:"memory,omitempty"` // bytes of address space of each process (RLIMIT_AS)
-	Tasks  int           `json:"tasks,omitempty"`  // processes and threads alive at once
-	Files  int           `json:"files,omitempty"`  // descriptors a process (RLIMIT_NOFILE)
-	Disk   int64         `json:"disk,omitempty"`   // bytes in all in-memory files together
-	CPU    time.Duration `json:"cpu,omitempty"`    // CPU time of each process (RLIMIT_CPU), whole seconds, rounded up
-	Wall   time.Duration `json:"wall,omitempty"`   // time from Spawn to the end
+	// Memory is bytes. A process whose private data would be larger gets ENOMEM
+	// (RLIMIT_DATA); a jail whose processes together hold more ends.
+	Memory int64         `json:"memory,omitempty"`
+	Tasks  int           `json:"tasks,omitempty"` // processes and threads alive at once
+	Files  int           `json:"files,omitempty"` // descriptors a process (RLIMIT_NOFILE)
+	Disk   int64         `json:"disk,omitempty"`  // bytes in all in-memory files together
+	CPU    time.Duration `json:"cpu,omitempty"`   // CPU time of each process (RLIMIT_CPU), whole seconds, rounded up
+	Wall   time.Duration `json:"wall,omitempty"`  // time from Spawn to the end
 }
 
 // Identity is who and where the guest believes it is.

@@ -72,7 +72,7 @@ func parse(args []string) (o options, command []string, err error) {
 	f.StringVar(&o.net, "net", "none", "network: `none`")
 	f.Var(&o.allow, "allow", "dial out to `NAME:PORT` only")
 	f.Var(&o.publish, "publish", "`HOSTADDR:GUESTPORT`: a host listener as the guest's port")
-	f.Int64Var(&o.mem, "mem", 0, "`BYTES` of address space for each process")
+	f.Int64Var(&o.mem, "mem", 0, "`BYTES` of memory for all processes together")
 	f.IntVar(&o.procs, "procs", 0, "`N` processes and threads at once")
 	f.DurationVar(&o.cpu, "cpu", 0, "CPU time of each process")
 	f.DurationVar(&o.timeout, "timeout", 0, "time until the jail is ended")
