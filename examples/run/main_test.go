@@ -110,7 +110,7 @@ func TestRun(t *testing.T) {
 		{"policy", sh("-policy", toolFile)("echo policy"), "", "policy\n", "", 0},
 		{"seed", sh("-seed", "7")("od -An -N8 -tx1 /dev/urandom; od -An -N8 -tx1 /dev/urandom"), "", seeded(t, "7"), "", 0},
 		{"time", sh("-time", "2001-09-09T01:46:40Z")("date -u +%FT%H:%M"), "", "2001-09-09T01:46\n", "", 0},
-		{"memory", sh("-mem", "100000000")("ulimit -v"), "", "97656\n", "", 0},
+		{"memory", sh("-mem", "100000000")("ulimit -d"), "", "97656\n", "", 0},
 		{"processor time", sh("-cpu", "1s")("while :; do :; done"), "", "", "", 128 + 24}, // SIGXCPU
 		{"tasks", sh("-procs", "1")("/bin/true | /bin/true; echo not reached"), "", "", "fork", 2},
 		{"time out", sh("-timeout", "100ms")("sleep 60"), "", "", "run: jail: limit wall (100ms) reached\n", 125},
