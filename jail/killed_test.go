@@ -65,3 +65,24 @@ func killOff(t *testing.T, way string, cmd *exec.Cmd, p policy.Policy) (kills in
 		}
 	}
 }
+
+// TestKilledInExec: Kill ends a jail also while new images are being loaded.
+func TestKilledInExec(t *testing.T) {
+	noLeak(t)
+	watchdog(t, time.Minute)
+	program := guestProgram(t, "restless")
+	for range times(300) {
+		proc, err := jail.Spawn(exec.Command(program, "execs"), policy.Prison())
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(rand.IntN(10000)) * time.Microsecond)
+		if err := proc.Kill(); err != nil {
+			t.Error(err)
+		}
+		var exit *jail.ExitError
+		if err := proc.Wait(); !errors.As(err, &exit) || exit.Signal() != unix.SIGKILL {
+			t.Errorf("Wait: %v", err)
+		}
+	}
+}
