@@ -145,7 +145,7 @@ func (s *System) newTask(t *Task, a cloneArgs) *Task {
 			Args: old.Args, Env: old.Env, Attr: old.Attr, Started: s.Now(), Threads: make(map[int]*Task), exitSig: int(a.ExitSignal & 0xff), uid: t.Cred.RUID,
 			chldIgnored: old.chldIgnored, chldCaught: old.chldCaught, chldNoWait: old.chldNoWait, chldNoStop: old.chldNoStop}
 		if f&unix.CLONE_PARENT != 0 {
-			p.Parent, p.exitSig = old.Parent, old.exitSig
+			p.Parent, p.exitSig, p.parentExeced = old.Parent, old.exitSig, old.parentExeced
 		}
 		p.Parent.Children = append(p.Parent.Children, p)
 		s.processes[p.PID] = p

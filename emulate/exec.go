@@ -141,6 +141,10 @@ func (t *Task) CommitExec(exe *vfs.Dentry, comm string, args, env []string) {
 	p.timers.drop(&s.ipc)
 	p.detachAll(s)
 	p.Exe, p.Args, p.Env, p.execed = exe, args, env, true
+	p.exitSig = int(unix.SIGCHLD) // fs/exec.c:de_thread
+	for _, c := range p.Children {
+		c.parentExeced = true
+	}
 	p.chldCaught, p.chldNoWait, p.chldNoStop = false, false, false // SIG_IGN stays, handlers and their flags go
 	t.Comm = comm[:min(len(comm), 15)]
 	t.Cred = t.Cred.Exec()

@@ -142,7 +142,7 @@ func (s *System) exitProcess(p *Process, status unix.WaitStatus, u Usage) {
 	}
 	reaper := s.reaper(p)
 	for _, c := range p.Children {
-		c.Parent = reaper
+		c.Parent, c.exitSig = reaper, int(unix.SIGCHLD) // its exit signal was meant for p
 		reaper.Children = append(reaper.Children, c)
 		c.bereave(p)
 		if c.state == zombie {
@@ -180,6 +180,9 @@ func (p *Process) AtExit(fn func()) { p.atExit = append(p.atExit, fn) }
 // exitInfo is the SIGCHLD of a process that ended (kernel/signal.c:do_notify_parent).
 func (p *Process) exitInfo() Signal {
 	sig := Signal{Number: p.exitSig, PID: p.PID, Code: cldExited, Value: uint64(p.status.ExitStatus())}
+	if p.parentExeced {
+		sig.Number = int(unix.SIGCHLD)
+	}
 	if p.status.Signaled() {
 		sig.Code, sig.Value = cldKilled, uint64(p.status.Signal())
 		if p.status.CoreDump() {

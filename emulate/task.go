@@ -83,6 +83,7 @@ type Process struct {
 	status                unix.WaitStatus
 	state                 processState
 	exitSig               int           // signal to the parent at exit, 0 none
+	parentExeced          bool          // the parent is not the program any more that chose exitSig
 	uid                   uint32        // real uid, for the parent's siginfo
 	execed                bool          // since its fork (setpgid)
 	last                  *Task         // of a zombie: what /proc shows of it

@@ -152,7 +152,11 @@ func (w *warden) startStub(t *thread, im *loader.Image, env []string) (*newImage
 		n.discard()
 		return nil, err
 	}
-	return n, gone(ptrace.SetOptions(pid, options))
+	if err := ptrace.SetOptions(pid, options); err != nil {
+		n.discard()
+		return nil, gone(err)
+	}
+	return n, nil
 }
 
 func seizeError(err error) error {

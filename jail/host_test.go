@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,8 +15,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"oubliette/jail"
 	"oubliette/policy"
@@ -173,36 +170,4 @@ func watchdog(t testing.TB, d time.Duration) {
 		os.Exit(2)
 	})
 	t.Cleanup(func() { timer.Stop() })
-}
-
-// TestKilledFromOutside kills guests of busy jails at random moments. Nothing may
-// hang or leak, and Wait says what happened to the first process.
-func TestKilledFromOutside(t *testing.T) {
-	noLeak(t)
-	watchdog(t, 5*time.Minute)
-	script := `while :; do echo a b c | tr ' ' '\n' | sort -r | (read x; echo $x) >/dev/null; (exit 3); x=$(echo y); sleep 0.001 & wait $!; done`
-	kills := 0
-	for kills < times(2000) {
-		proc, err := jail.Spawn(exec.Command("/bin/sh", "-c", script), policy.Tool())
-		if err != nil {
-			t.Fatal(err)
-		}
-		done := make(chan error, 1)
-		go func() { done <- proc.Wait() }()
-		for ended := false; !ended; {
-			select {
-			case err := <-done:
-				ended = true
-				var exit *jail.ExitError
-				if !errors.As(err, &exit) {
-					t.Fatalf("Wait: %v", err)
-				}
-			case <-time.After(time.Duration(rand.IntN(3000)) * time.Microsecond):
-				pids := guestProcesses(t)
-				if len(pids) > 0 && unix.Kill(pids[rand.IntN(len(pids))], unix.SIGKILL) == nil {
-					kills++
-				}
-			}
-		}
-	}
 }

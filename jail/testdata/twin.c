@@ -416,6 +416,57 @@ static void clones(void)
 	}
 }
 
+/* An exit signal is for the program that chose it: not for who adopts the process,
+ * not of another program, not for another program. */
+static void exit_signals(void)
+{
+	int st = -1, fds[2];
+	char *argv[] = {self, "exit", "3", 0}, *late[] = {self, "exit_signal_late", 0, 0}, fd[20], *envp[] = {0};
+	signal(SIGUSR2, count);
+	signal(SIGCHLD, count);
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	pid_t pid = fork();
+	if (!pid) {
+		signal(SIGUSR2, SIG_DFL);
+		if (syscall(SYS_clone, SIGUSR2, 0, 0, 0, 0) == 0) {
+			msleep(30);
+			_exit(4);
+		}
+		_exit(5);
+	}
+	waitpid(pid, &st, 0);
+	say("parent %#x", st);
+	pid = waitpid(-1, &st, 0);
+	say("adopted: right %d, %#x", pid > 0, st);
+	say("SIGUSR2 %d, SIGCHLD %d", caught[SIGUSR2], caught[SIGCHLD]);
+	pid = syscall(SYS_clone, SIGUSR2, 0, 0, 0, 0);
+	if (!pid)
+		_exit(execve(self, argv, envp));
+	pid = waitpid(pid, &st, __WALL);
+	say("execed: right %d, %#x", pid > 0, st);
+	say("SIGUSR2 %d, SIGCHLD %d", caught[SIGUSR2], caught[SIGCHLD]);
+	if (pipe(fds))
+		_exit(6);
+	pid = syscall(SYS_clone, SIGUSR2, 0, 0, 0, 0);
+	if (!pid) {
+		char c;
+		close(fds[1]);
+		_exit(read(fds[0], &c, 1));
+	}
+	fcntl(fds[1], F_SETFD, FD_CLOEXEC);
+	snprintf(fd, sizeof fd, "%d", pid);
+	late[2] = fd;
+	execve(self, late, envp);
+}
+
+/* exit_signal_late goes on in another program: SIGUSR2 would kill it. */
+static void exit_signal_late(const char *pid)
+{
+	int st = -1;
+	say("as a clone: %s", ret(waitpid(atoi(pid), &st, __WCLONE) == atoi(pid)));
+	say("status %#x", st);
+}
+
 /* ---- execve ---- */
 
 static void exec_errors(void)
@@ -1763,7 +1814,7 @@ static void registers(void)
 
 static struct twin { const char *name; void (*fn)(void); } twins[] = {
 #define T(f) {#f, f}
-	T(wait_exit), T(wait_maxrss), T(wait_signals), T(wait_id), T(wait_threads), T(wait_groups), T(orphans), T(vforks), T(clones),
+	T(wait_exit), T(wait_maxrss), T(wait_signals), T(wait_id), T(wait_threads), T(wait_groups), T(orphans), T(vforks), T(clones), T(exit_signals),
 	T(exec_errors), T(exec_state), T(exec_thread), T(exec_thread_leader_gone), T(exec_thread_fails), T(exec_thread_wait),
 	T(exec_fd), T(exec_script), T(siginfo), T(faults), T(eintr), T(restart), T(stop_and_continue), T(ignored_signal),
 	T(masks), T(sigwaits), T(sigchld), T(timers), T(handlers), T(threads), T(thread_ends), T(thread_signals),
@@ -1782,6 +1833,8 @@ int main(int argc, char **argv)
 		return atoi(argv[2]);
 	if (!strcmp(argv[1], "show"))
 		show(argc, argv);
+	if (!strcmp(argv[1], "exit_signal_late"))
+		exit_signal_late(argv[2]);
 	if (!strncmp(argv[1], "args", 4))
 		args(argc, argv);
 	for (unsigned i = 0; i < sizeof twins / sizeof *twins; i++)

@@ -1,0 +1,155 @@
+// Guests that never end and never rest, to be killed at any moment: argv[1] says what they do.
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static char *self;
+
+static void nap(long us) {
+	struct timespec ts = {us / 1000000, us % 1000000 * 1000};
+	nanosleep(&ts, 0);
+}
+
+// keep has n processes run fn: whichever is killed is forked again.
+static void keep(int n, void (*fn)(int)) {
+	pid_t pids[16] = {0};
+	for (;;) {
+		for (int i = 0; i < n; i++)
+			if (pids[i] <= 0 && (pids[i] = fork()) == 0) {
+				fn(i);
+				_exit(0);
+			}
+		pid_t dead = wait(0);
+		for (int i = 0; i < n; i++)
+			if (pids[i] == dead)
+				pids[i] = 0;
+	}
+}
+
+static void *work(void *arg) {
+	getppid();
+	munmap(mmap(0, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 8192);
+	return 0;
+}
+
+static void threads(int i) {
+	for (;;) {
+		pthread_t th[4];
+		int n = 0;
+		while (n < 4 && !pthread_create(&th[n], 0, work, 0))
+			n++;
+		while (n > 0)
+			pthread_join(th[--n], 0);
+	}
+}
+
+static void forks(int i) {
+	char *argv[] = {self, "exit", 0};
+	for (;;) {
+		pid_t pid = i % 2 ? vfork() : fork();
+		if (pid == 0) {
+			if (i != 2)
+				execve(self, argv, argv + 2);
+			_exit(1);
+		}
+		waitpid(pid, 0, 0);
+	}
+}
+
+static void asleep(int i) {
+	sigset_t none;
+	sigemptyset(&none);
+	int word = 0, fds[2];
+	switch (i) {
+	case 0: syscall(SYS_futex, &word, FUTEX_WAIT, 0, 0, 0, 0);
+	case 1: poll(0, 0, -1);
+	case 2: nap(1000000000);
+	case 3: if (fork()) wait(0); // its child is at 4
+	case 4: pause();
+	case 5: sigsuspend(&none);
+	case 6: if (!pipe(fds)) (void)!read(fds[0], &word, 1);
+	case 7: if (vfork() == 0) for (;;) pause();
+	}
+}
+
+// execs replaces itself from its second thread.
+static void *replace(void *arg) {
+	char *argv[] = {self, "execs", "again", 0};
+	nap(rand() % 1000);
+	execve(self, argv, argv + 3);
+	return 0;
+}
+
+static void execs(int i) {
+	pthread_t th;
+	srand(time(0) ^ getpid());
+	pthread_create(&th, 0, replace, 0);
+	for (;;)
+		getppid();
+}
+
+static void spin(int i) {
+	for (;;)
+		getppid();
+}
+
+static void stops(int i) {
+	for (;;) {
+		pid_t pid = fork();
+		if (pid == 0)
+			spin(0);
+		int status = 0;
+		while (pid > 0) {
+			kill(pid, SIGSTOP);
+			waitpid(pid, &status, WUNTRACED);
+			if (!WIFSTOPPED(status))
+				break;
+			if (rand() % 4 == 0)
+				nap(1000);
+			kill(pid, SIGCONT);
+			waitpid(pid, &status, WCONTINUED);
+			if (!WIFCONTINUED(status))
+				break;
+		}
+	}
+}
+
+static void maps(int i) {
+	int own = open(self, O_RDONLY), mem = memfd_create("m", 0);
+	if (ftruncate(mem, 1 << 20))
+		_exit(1);
+	for (;;) {
+		char *a = mmap(0, 1 << 16, PROT_READ, MAP_PRIVATE, own, 0), *b = mmap(0, 1 << 20, PROT_READ | PROT_WRITE, MAP_SHARED, mem, 0);
+		if (a == MAP_FAILED || b == MAP_FAILED)
+			continue;
+		memcpy(b + rand() % 200 * 4096, a, 1 << 16);
+		munmap(a, 1 << 16);
+		munmap(b, 1 << 20);
+	}
+}
+
+int main(int argc, char **argv) {
+	static const struct { const char *name; int n; void (*fn)(int); } ways[] = {
+		{"threads", 2, threads}, {"execs", 2, execs}, {"forks", 3, forks}, {"asleep", 8, asleep}, {"stops", 2, stops}, {"maps", 3, maps}};
+	self = argv[0];
+	if (argc > 2) // replaced
+		execs(0);
+	for (unsigned i = 0; argc > 1 && i < sizeof ways / sizeof *ways; i++)
+		if (!strcmp(argv[1], ways[i].name)) {
+			if (i < 2 && fork() > 0) // the first process does it, too
+				ways[i].fn(0);
+			keep(ways[i].n, ways[i].fn);
+		}
+	return 0;
+}
