@@ -93,8 +93,7 @@ func (t *transfer) copy(from io.ReaderAt, at int64) (uint64, error) {
 	})
 }
 
-// copy_file_range is fs/read_write.c:vfs_copy_file_range, between any two
-// regular files.
+// copy_file_range is fs/read_write.c:vfs_copy_file_range.
 func copy_file_range(c *Call) (uint64, error) {
 	infd, offin, outfd, offout, length, flags := c.FD(0), c.Addr(1), c.FD(2), c.Addr(3), c.Size(4), c.Flags(5)
 	in, err := c.Task.opened(infd)
@@ -134,7 +133,7 @@ func copy_file_range(c *Call) (uint64, error) {
 }
 
 // copyLength is fs/read_write.c:generic_copy_file_checks: how much there is to
-// copy. EINVAL, EISDIR, EBADF, EOVERFLOW.
+// copy. EINVAL, EISDIR, EBADF, EXDEV, EOVERFLOW.
 func copyLength(in, out *fdtable.Description, from, to int64, length uint64, flags int) (uint64, error) {
 	if flags != 0 {
 		return 0, unix.EINVAL
@@ -160,6 +159,8 @@ func copyLength(in, out *fdtable.Description, from, to int64, length uint64, fla
 		return 0, unix.EBADF
 	case !reads || !writes:
 		return 0, unix.EINVAL
+	case ia.Dev != oa.Dev: // one file system only, since 5.19
+		return 0, unix.EXDEV
 	case uint64(from)+length < length || uint64(to)+length < length:
 		return 0, unix.EOVERFLOW
 	}

@@ -22,6 +22,7 @@ const (
 // epoll is struct eventpoll. What is perhaps ready is in a list, so that a wait
 // costs as much as there is to report.
 type epoll struct {
+	stays
 	ipc         *ipcState
 	items       map[epollKey]*epollItem
 	nested      map[*epollItem]struct{} // those of items that are epolls
@@ -115,6 +116,9 @@ func (i *epollItem) arm(events fdtable.Events, data uint64) {
 		i.notice()
 	}
 }
+
+// Ioctl knows none (fs/eventpoll.c:ep_eventpoll_ioctl), and says so in its own way.
+func (ep *epoll) Ioctl(fdtable.Memory, uint32, uint64) (uint64, error) { return 0, unix.EINVAL }
 
 // insert is ep_insert. ENOSPC, ELOOP.
 func (ep *epoll) insert(k epollKey, events fdtable.Events, data uint64) error {

@@ -4,11 +4,13 @@ package emulate
 
 import (
 	"path"
+	"reflect"
 	"strconv"
 
 	"golang.org/x/sys/unix"
 
 	"oubliette/emulate/vfs"
+	"oubliette/fdtable"
 )
 
 // Bounds of execve(2): MAX_ARG_STRLEN, and what _STK_LIM/4*3 leaves for all
@@ -117,7 +119,38 @@ func (t *Task) mayExec(d *vfs.Dentry) error {
 	if !a.IsRegular() {
 		return unix.EACCES
 	}
-	return vfs.Access(a, t.Access(), vfs.MayExec)
+	if err := vfs.Access(a, t.Access(), vfs.MayExec); err != nil {
+		return err
+	}
+	return t.Sys.denyWrite(d)
+}
+
+// denyWrite is fs/exec.c:exe_file_deny_write_access: ETXTBSY for a program that
+// somebody has open to write.
+func (s *System) denyWrite(d *vfs.Dentry) error {
+	for _, t := range s.tasks {
+		if t.FDs.Any(func(o *fdtable.Description) bool { return o.Writes() && sameFile(o.Entry, d) }) {
+			return unix.ETXTBSY
+		}
+	}
+	return nil
+}
+
+// sameFile reports that entry, of an open description, and d are one inode.
+func sameFile(entry any, d *vfs.Dentry) bool {
+	e, ok := entry.(*vfs.Dentry)
+	return ok && e != nil && (e == d || reflect.TypeOf(e.Node).Comparable() && e.Node == d.Node)
+}
+
+// running is the other side: ETXTBSY for a file to write that is a process's
+// program.
+func (s *System) running(d *vfs.Dentry) error {
+	for _, p := range s.processes {
+		if p.state == alive && p.Exe != nil && sameFile(p.Exe, d) {
+			return unix.ETXTBSY
+		}
+	}
+	return nil
 }
 
 // CommitExec is fs/exec.c:begin_new_exec over our data: the calling thread

@@ -234,6 +234,11 @@ func (o *opening) check(e *vfs.Dentry) (regular bool, err error) {
 // describe makes the File and its description.
 func (o *opening) describe(e *vfs.Dentry, regular bool) (*fdtable.Description, error) {
 	s := o.c.Sys
+	if regular && o.mask&vfs.MayWrite != 0 {
+		if err := s.running(e); err != nil {
+			return nil, err
+		}
+	}
 	var file fdtable.File
 	var err error
 	if e.IsFIFO() && o.flags&unix.O_PATH == 0 {

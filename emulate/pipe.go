@@ -5,6 +5,7 @@ package emulate
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -188,6 +189,22 @@ func (p *pipe) writeFrom(b []byte, packet bool) (int, error) {
 		return 0, unix.EAGAIN
 	}
 	return n, nil
+}
+
+// unread puts back what the reader's memory did not take (fs/pipe.c:pipe_read
+// moves on only after the copy).
+func (p *pipe) unread(b []byte) {
+	if len(p.bufs) > 0 { // the head it was not the whole of
+		k := min(p.bufs[0].off, len(b))
+		p.bufs[0].off -= k
+		b = b[:len(b)-k]
+	}
+	var bufs []pipeBuffer
+	for chunk := range slices.Chunk(b, pipePage) {
+		bufs = append(bufs, pipeBuffer{data: append(p.page(), chunk...)})
+	}
+	p.bufs = append(bufs, p.bufs...)
+	p.wakeReaders()
 }
 
 func (p *pipe) page() []byte {

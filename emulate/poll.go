@@ -16,7 +16,7 @@ import (
 func (t *Task) opened(fd int) (*fdtable.Description, error) {
 	d, err := t.FDs.Get(fd)
 	if err == nil && d.Flags&unix.O_PATH != 0 {
-		err = unix.EBADF
+		return nil, unix.EBADF
 	}
 	return d, err
 }

@@ -3,6 +3,8 @@
 package emulate
 
 import (
+	"path"
+
 	"golang.org/x/sys/unix"
 
 	"oubliette/emulate/vfs"
@@ -30,12 +32,13 @@ func (c *Call) renameAt(olddirfd, oldpath, newdirfd, newpath int, flags uint32) 
 		flags == unix.RENAME_NOREPLACE|unix.RENAME_EXCHANGE {
 		return 0, unix.EINVAL
 	}
-	path, err := c.pathArg(oldpath, 0)
+	oldname, err := c.pathArg(oldpath, 0)
 	if err != nil {
 		return 0, err
 	}
 	newname, newerr := c.pathArg(newpath, 0)
-	from, err := c.parentAt(olddirfd, path)
+	from, err := c.parentAt(olddirfd, oldname)
+	olderr := lastTooLong(oldname, &err)
 	if err == nil {
 		err = newerr
 	}
@@ -43,8 +46,18 @@ func (c *Call) renameAt(olddirfd, oldpath, newdirfd, newpath int, flags uint32) 
 		return 0, err
 	}
 	to, err := c.parentAt(newdirfd, newname)
-	if err != nil {
+	newerr = lastTooLong(newname, &err)
+	switch {
+	case err != nil:
 		return 0, err
+	case olderr != nil && newerr == nil && special(to.Name), newerr != nil && olderr == nil && special(from.Name):
+		return 0, unix.EBUSY
+	case olderr != nil:
+		return 0, olderr
+	case newerr != nil && from.Dentry == nil:
+		return 0, unix.ENOENT
+	case newerr != nil:
+		return 0, newerr
 	}
 	if err := mayRename(from, to, flags); err != nil {
 		return 0, err
@@ -54,6 +67,15 @@ func (c *Call) renameAt(olddirfd, oldpath, newdirfd, newpath int, flags uint32) 
 	}
 	c.Sys.notifyMove(from, to, flags&unix.RENAME_EXCHANGE != 0)
 	return 0, nil
+}
+
+// lastTooLong takes out of err what the last part of a path has caused: both paths
+// are followed before the last part of either is looked up.
+func lastTooLong(name string, err *error) (late error) {
+	if *err == unix.ENAMETOOLONG && len(path.Base(name)) > unix.NAME_MAX {
+		late, *err = *err, nil
+	}
+	return late
 }
 
 // mayRename is what do_renameat2 checks before the file system is asked, in its

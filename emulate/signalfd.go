@@ -14,6 +14,7 @@ const signalfdSize = 128
 // signalFile is signalfd(2), fs/signalfd.c: it gives the signals of whoever
 // reads or polls, so it has no state but the mask.
 type signalFile struct {
+	stays
 	sys  *System
 	mask uint64
 }
@@ -83,7 +84,7 @@ func signalfd4(c *Call) (uint64, error) {
 	}
 	set &^= 1<<(unix.SIGKILL-1) | 1<<(unix.SIGSTOP-1)
 	if fd == -1 {
-		f := &signalFile{c.Sys, set}
+		f := &signalFile{sys: c.Sys, mask: set}
 		return c.installAnon(f, "[signalfd]", flags&unix.SFD_NONBLOCK, flags&unix.SFD_CLOEXEC != 0)
 	}
 	d, err := c.Task.opened(fd)

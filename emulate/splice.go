@@ -21,13 +21,13 @@ type spliceEnd struct {
 	d    *fdtable.Description
 	pipe *pipe // nil: some other file
 	off  int64 // -1: the description's own offset
+	odd  bool  // a stream with an offset, or a negative one: EINVAL
 }
 
 func (e spliceEnd) nonblock() bool { return e.d.Flags&unix.O_NONBLOCK != 0 }
 
 // spliceEnd is descriptor argument i as one side; off is the pointer to its
-// offset. EBADF, ESPIPE, EFAULT, and EINVAL for a stream with an offset or a
-// negative one.
+// offset. EBADF, ESPIPE, EFAULT.
 func (c *Call) spliceEnd(i int, off uint64, out bool) (spliceEnd, error) {
 	d, err := c.Task.opened(c.FD(i))
 	if err != nil {
@@ -50,9 +50,7 @@ func (c *Call) spliceEnd(i int, off uint64, out bool) (spliceEnd, error) {
 	if out {
 		_, seeks = d.File.(io.WriterAt)
 	}
-	if !seeks || e.off < 0 {
-		return e, unix.EINVAL
-	}
+	e.odd = !seeks || e.off < 0
 	return e, nil
 }
 
@@ -141,6 +139,9 @@ func splice(c *Call) (uint64, error) {
 	}
 	if in.d.Flags&unix.O_ACCMODE == unix.O_WRONLY || out.d.Flags&unix.O_ACCMODE == unix.O_RDONLY {
 		return 0, unix.EBADF
+	}
+	if in.odd || out.odd {
+		return 0, unix.EINVAL
 	}
 	defer in.d.Retain().Release()
 	defer out.d.Retain().Release()

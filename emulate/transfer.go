@@ -128,6 +128,9 @@ func (t *transfer) readStream(sink func(uint64, []byte) (int, error)) error {
 		}
 		took, err := sink(t.done, p[:n])
 		t.done += uint64(took)
+		if f, ok := t.d.File.(*pipeFile); ok && took < n {
+			f.unread(p[took:n])
+		}
 		if err != nil || took < len(p) || t.done == t.n {
 			return err
 		}

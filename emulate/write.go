@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"oubliette/emulate/vnet"
+	"oubliette/fdtable"
 )
 
 func write(c *Call) (uint64, error) {
@@ -38,7 +39,22 @@ func (c *Call) writeFrom(fd int, buf, count uint64, offset int64) (uint64, error
 	}
 	t := transfer{c: c, d: d, n: b.len, off: offset, grows: d.Flags&unix.O_APPEND != 0}
 	v := [1]iovec{b}
-	return t.write(func(done uint64, p []byte) (int, error) { return c.gather(v[:], done, p) })
+	return t.write(func(done uint64, p []byte) (int, error) { return c.fetch(d, v[:], done, p) })
+}
+
+// fetch is gather for d: of a page that cannot be read whole a pipe takes nothing
+// (fs/pipe.c:pipe_write).
+func (c *Call) fetch(d *fdtable.Description, v []iovec, done uint64, p []byte) (int, error) {
+	got, err := c.gather(v, done, p)
+	if f, ok := d.File.(*pipeFile); ok && got < len(p) {
+		switch got &^= pageSize - 1; {
+		case got == 0 && f.pipe.readers == 0:
+			err = unix.EPIPE
+		case got == 0:
+			err = unix.EFAULT
+		}
+	}
+	return got, err
 }
 
 func writev(c *Call) (uint64, error) {
@@ -84,5 +100,5 @@ func (c *Call) writeVector(fd int, iov uint64, iovcnt uint32, offset int64, flag
 	t := transfer{c: c, d: d, n: n, off: offset, grows: d.Flags&unix.O_APPEND != 0,
 		once: flags&unix.RWF_NOWAIT != 0, mute: flags&rwfNoSignal != 0}
 	t.grows = (t.grows || flags&unix.RWF_APPEND != 0) && flags&rwfNoAppend == 0
-	return t.write(func(done uint64, p []byte) (int, error) { return c.gather(v, done, p) })
+	return t.write(func(done uint64, p []byte) (int, error) { return c.fetch(d, v, done, p) })
 }
