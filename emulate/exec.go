@@ -164,6 +164,10 @@ func (t *Task) CommitExec(exe *vfs.Dentry, comm string, args, env []string) {
 			other.release()
 		}
 	}
+	p.orphan(func(forker int) bool { return forker != t.TID })
+	for _, c := range p.Children {
+		c.forker = p.PID
+	}
 	delete(p.Threads, t.TID)
 	delete(s.tasks, t.TID)
 	t.TID = p.PID

@@ -105,6 +105,7 @@ func (s *System) ExitTask(t *Task, status unix.WaitStatus, u Usage) {
 	delete(p.Threads, t.TID)
 	t.release()
 	if len(p.Threads) > 0 {
+		p.orphan(func(forker int) bool { return forker == t.TID })
 		return
 	}
 	p.last = t
@@ -142,6 +143,7 @@ func (s *System) exitProcess(p *Process, status unix.WaitStatus, u Usage) {
 	}
 	reaper := s.reaper(p)
 	for _, c := range p.Children {
+		c.forker = reaper.PID
 		c.Parent, c.exitSig = reaper, int(unix.SIGCHLD) // its exit signal was meant for p
 		reaper.Children = append(reaper.Children, c)
 		c.bereave(p)
@@ -163,6 +165,17 @@ func (s *System) reaper(p *Process) *Process {
 		}
 	}
 	return s.processes[1]
+}
+
+// orphan hands children of threads that end to another one, and tells them: the
+// parent of PR_SET_PDEATHSIG is a thread (kernel/exit.c:forget_original_parent).
+func (p *Process) orphan(of func(forker int) bool) {
+	for _, c := range p.Children {
+		if of(c.forker) {
+			c.forker = p.PID
+			c.bereave(p)
+		}
+	}
 }
 
 // bereave sends the PR_SET_PDEATHSIG of p's threads, whose parent has ended.

@@ -82,6 +82,7 @@ type Process struct {
 	exited                fdtable.Queue // woken when a child changes state
 	status                unix.WaitStatus
 	state                 processState
+	forker                int           // TID of the thread of Parent's that is its parent
 	exitSig               int           // signal to the parent at exit, 0 none
 	parentExeced          bool          // the parent is not the program any more that chose exitSig
 	uid                   uint32        // real uid, for the parent's siginfo
