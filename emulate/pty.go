@@ -107,7 +107,7 @@ func (p *pty) openSlave(flags int) (fdtable.File, error) {
 	}
 	p.slaves++
 	p.left = false
-	return &ttyFile{pty: p, side: &p.slave, other: &p.master, flags: flags}, nil
+	return &ttyFile{pty: p, side: &p.slave, flags: flags}, nil
 }
 
 // capable asks the task that makes the call.

@@ -13,10 +13,10 @@ import (
 
 // ttyFile is an open description of a terminal: a side of a pty.
 type ttyFile struct {
-	pty         *pty
-	side, other *side
-	flags       int
-	partly      bool // a reader will wait no more for VMIN
+	pty    *pty
+	side   *side
+	flags  int
+	partly bool // a reader will wait no more for VMIN
 }
 
 // openPTMX opens a new pty's master.
@@ -29,7 +29,7 @@ func openPTMX(s *System, flags int) (fdtable.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &ttyFile{pty: p, side: &p.master, other: &p.slave, flags: flags}, nil
+	return &ttyFile{pty: p, side: &p.master, flags: flags}, nil
 }
 
 // openControlling is tty_open_current_tty. ENXIO.

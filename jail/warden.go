@@ -73,6 +73,7 @@ type warden struct {
 	arenaRead   *os.File
 	disk        vfs.Quota // policy.Limits.Disk over all in-memory files
 	streams     streams
+	terminal    *terminal        // Jail.Terminal, nil without
 	clock       func() time.Time // nil: the host's
 	virtual     *virtualClock    // nil: clock, or the host one
 	random      io.Reader
@@ -299,6 +300,7 @@ func (w *warden) exitTask(t *thread) {
 // readable.
 func (w *warden) close() {
 	w.reapAll()
+	w.terminal.close()
 	w.box.close()
 	w.pin.restore()
 	w.guard(func() {
