@@ -2,7 +2,11 @@
 
 package emulate
 
-import "golang.org/x/sys/unix"
+import (
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
 
 // The line discipline N_TTY of a pty's slave: what becomes of what is typed at
 // the master. Everything here follows drivers/tty/n_tty.c, name by name.
@@ -242,7 +246,10 @@ func (p *pty) special(c byte) {
 // signalChar is n_tty_receive_signal_char: the foreground group gets the signal,
 // and what was typed before is dropped unless NOFLSH says not.
 func (p *pty) signalChar(sig unix.Signal, c byte) {
-	p.signalForeground(sig)
+	if !slices.Contains(p.sent, sig) {
+		p.sent = append(p.sent, sig)
+		p.signalForeground(sig)
+	}
 	if !p.lflag(unix.NOFLSH) {
 		p.echoHead, p.echoTail, p.echoCommit, p.echoMarked = 0, 0, 0, 0
 		p.flushOutput(&p.slave)

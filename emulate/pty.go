@@ -45,13 +45,16 @@ type pty struct {
 	window        [8]byte // struct winsize
 	flip          []byte  // written to the master, not yet received by the slave
 	out           []byte  // sent to the master
-	locked        bool    // TIOCSPTLCK
-	packet        bool    // TIOCPKT
-	status        byte    // of packet mode, not yet told: pktstatus
-	slaves        int     // open descriptions
-	left          bool    // the last slave was closed: the master's TTY_OTHER_CLOSED
-	closed        bool    // the master was
-	session, pgrp int     // whom it controls, 0 nobody
+	// sent are the signals of what the slave receives at once: a second ^C is none,
+	// so that a guest cannot make one write a million signals.
+	sent          []unix.Signal
+	locked        bool // TIOCSPTLCK
+	packet        bool // TIOCPKT
+	status        byte // of packet mode, not yet told: pktstatus
+	slaves        int  // open descriptions
+	left          bool // the last slave was closed: the master's TTY_OTHER_CLOSED
+	closed        bool // the master was
+	session, pgrp int  // whom it controls, 0 nobody
 }
 
 // side is what master and slave have of their own.
@@ -146,6 +149,7 @@ func (p *pty) send(c ...byte) {
 func (p *pty) shove() {
 	full := len(p.flip) >= ptyBuffer
 	for len(p.flip) > 0 {
+		p.sent = p.sent[:0]
 		n := p.receive(p.flip[:min(len(p.flip), ttyChunk)])
 		if n == 0 {
 			break
