@@ -73,12 +73,6 @@ func (s *screen) resize(rows, cols uint16) {
 	}
 }
 
-func (s *screen) text() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.shown.String()
-}
-
 // expect waits until text was shown and forgets all up to it.
 func (s *screen) expect(text string) {
 	s.t.Helper()

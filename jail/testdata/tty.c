@@ -1189,7 +1189,6 @@ static void ctty_session(void)
 		_exit(0);
 	}
 	status(pid, "child");
-	say("sti %s", geteuid() ? ret(ioctl(slave, TIOCSTI, "x")) : "-1 EIO");
 	catch(SIGHUP, SA_RESTART), catch(SIGCONT, SA_RESTART);
 	say("notty %s", ret(ioctl(slave, TIOCNOTTY)));
 	say("notty %s", ret(ioctl(slave, TIOCNOTTY)));

@@ -54,7 +54,7 @@ says('exit 3\n', 'exit')
 print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 Y
 python3 drive.py
-export TERM=xterm; mux() { tmux -S "$W/socket" -f /dev/null "$@"; }
+export TERM=xterm SHELL=/bin/bash; mux() { tmux -S "$W/socket" -f /dev/null "$@"; }
 shown() { for i in $(seq 100); do mux capture-pane -p -t a | grep -q "^$1" && break; sleep 0.1; done; mux capture-pane -p -t a | sed '/^$/d'; }
 mux new-session -d -s a -x 60 -y 12 "PS1='@ ' bash --norc --noprofile"; shown @
 mux send-keys -t a 'stty size; echo a b | cut -d" " -f2' Enter; shown 'b$'
