@@ -14,14 +14,15 @@ import (
 var devices = []struct {
 	name         string
 	major, minor uint32
-	open         func(*System) fdtable.File
+	open         func(s *System, flags int) (fdtable.File, error)
 }{
-	{"null", 1, 3, func(*System) fdtable.File { return nullDevice{} }},
-	{"zero", 1, 5, func(*System) fdtable.File { return zeroDevice{} }},
-	{"full", 1, 7, func(*System) fdtable.File { return fullDevice{} }},
-	{"random", 1, 8, func(s *System) fdtable.File { return randomDevice{s} }},
-	{"urandom", 1, 9, func(s *System) fdtable.File { return randomDevice{s} }},
-	{"tty", 5, 0, nil}, // ENXIO: no task has a controlling terminal
+	{"null", 1, 3, func(*System, int) (fdtable.File, error) { return nullDevice{}, nil }},
+	{"zero", 1, 5, func(*System, int) (fdtable.File, error) { return zeroDevice{}, nil }},
+	{"full", 1, 7, func(*System, int) (fdtable.File, error) { return fullDevice{}, nil }},
+	{"random", 1, 8, func(s *System, _ int) (fdtable.File, error) { return randomDevice{s}, nil }},
+	{"urandom", 1, 9, func(s *System, _ int) (fdtable.File, error) { return randomDevice{s}, nil }},
+	{"tty", 5, 0, openControlling},
+	{"ptmx", ptmxMajor, ptmxMinor, openPTMX},
 }
 
 // NewDev returns the file system of /dev and makes its devices work in s.FS,
@@ -52,9 +53,7 @@ func NewDev(s *System, opt vfs.MemOptions) (*vfs.Mem, error) {
 // RegisterDevices makes device nodes openable in s.FS.
 func RegisterDevices(s *System) {
 	for _, d := range devices {
-		if d.open != nil {
-			s.FS.Devices[unix.Mkdev(d.major, d.minor)] = func(int) (fdtable.File, error) { return d.open(s), nil }
-		}
+		s.FS.Devices[unix.Mkdev(d.major, d.minor)] = func(flags int) (fdtable.File, error) { return d.open(s, flags) }
 	}
 }
 

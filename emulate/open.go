@@ -249,6 +249,9 @@ func (o *opening) describe(e *vfs.Dentry, regular bool) (*fdtable.Description, e
 	if err != nil {
 		return nil, err
 	}
+	if t, ok := file.(*ttyFile); ok {
+		t.openedBy(o.c.Task, o.flags)
+	}
 	if o.flags&unix.O_PATH == 0 {
 		s.notify(e, unix.IN_OPEN)
 	}

@@ -45,6 +45,7 @@ func (k *proc) table() *procRow {
 		{name: "swaps", mode: 0o444, text: says("Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n")},
 		{name: "sys", mode: dir, rows: k.sysRows()},
 		{name: "thread-self", mode: link, text: self(func(t *Task) string { return fmt.Sprintf("%d/task/%d", t.Process.PID, t.TID) })},
+		{name: "tty", mode: dir, rows: []*procRow{{name: "drivers", mode: 0o444, text: says(ttyDrivers)}}},
 		{name: "uptime", mode: 0o444, text: k.uptime},
 		{name: "version", mode: 0o444, text: says("Linux version " + kernelRelease + " (oubliette@oubliette) (go) " + kernelVersion + "\n")},
 		{name: "vmstat", mode: 0o444, text: k.vmstat},
@@ -69,6 +70,12 @@ func (k *proc) table() *procRow {
 			return list
 		}}
 }
+
+// ttyDrivers is drivers/tty/tty_io.c's part of proc_tty.c, as ps(1) reads it.
+const ttyDrivers = "/dev/tty             /dev/tty        5       0 system:/dev/tty\n" +
+	"/dev/ptmx            /dev/ptmx       5       2 system\n" +
+	"pty_slave            /dev/pts      136 0-1048575 pty:slave\n" +
+	"pty_master           /dev/ptm      128 0-1048575 pty:master\n"
 
 // nsRows are the namespaces, in every jail the kernel's initial ones by number.
 // They can be compared, not opened.

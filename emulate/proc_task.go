@@ -60,7 +60,8 @@ func procStat(a procAt) ([]byte, error) {
 	f[2], f[3] = "("+t.Comm+")", t.state(f[3][0])[:1]
 	f[25] = strconv.FormatUint(p.Rlimits[unix.RLIMIT_RSS].Cur, 10)
 	c := p.childUsage
-	for i, v := range map[int]int64{1: int64(tid), 4: int64(p.PPID()), 5: int64(p.PGID), 6: int64(p.SID), 7: 0, 8: -1,
+	tty, tpgid := p.ttyNumbers()
+	for i, v := range map[int]int64{1: int64(tid), 4: int64(p.PPID()), 5: int64(p.PGID), 6: int64(p.SID), 7: tty, 8: tpgid,
 		10: u.MinorFaults, 11: c.MinorFaults, 12: u.MajorFaults, 13: c.MajorFaults,
 		14: ticks(u.User), 15: ticks(u.System), 16: ticks(c.User), 17: ticks(c.System),
 		18: int64(20 + t.Attr.Nice), 19: int64(t.Attr.Nice), 20: int64(max(len(p.Threads), 1)),

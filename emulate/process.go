@@ -137,12 +137,13 @@ func (s *System) exitProcess(p *Process, status unix.WaitStatus, u Usage) {
 		fn()
 	}
 	p.atExit = nil
+	s.disassociate(p, true)
 	if p.PID == 1 {
 		s.Host.Kill(nil)
 		return
 	}
-	reaper := s.reaper(p)
-	for _, c := range p.Children {
+	reaper, children := s.reaper(p), p.Children
+	for _, c := range children {
 		c.forker = reaper.PID
 		c.Parent, c.exitSig = reaper, int(unix.SIGCHLD) // its exit signal was meant for p
 		reaper.Children = append(reaper.Children, c)
@@ -152,7 +153,7 @@ func (s *System) exitProcess(p *Process, status unix.WaitStatus, u Usage) {
 		}
 	}
 	p.Children = nil
-	s.orphanedGroups(p)
+	s.orphanedGroups(p, children)
 	s.notifyParent(p, p.exitInfo())
 }
 
@@ -286,39 +287,4 @@ func (s *System) Continued(p *Process) {
 	}
 	p.stopSig, p.stopReport, p.contReport = 0, false, true
 	s.notifyParent(p, Signal{Number: int(unix.SIGCHLD), PID: p.PID, Code: cldContinued, Value: uint64(unix.SIGCONT)})
-}
-
-// orphanedGroups sends SIGHUP and SIGCONT to the stopped groups that p's end
-// has orphaned (kernel/exit.c:kill_orphaned_pgrp).
-func (s *System) orphanedGroups(p *Process) {
-	seen := map[int]bool{}
-	for _, q := range s.Processes() {
-		if q.stopSig == 0 || q == p || q.SID != p.SID || seen[q.PGID] || q.PGID == p.PGID && q.PGID != p.PID {
-			continue
-		}
-		seen[q.PGID] = true
-		if s.groupOrphaned(q.PGID) && s.groupStopped(q.PGID) {
-			_ = s.SignalGroup(q.PGID, Signal{Number: int(unix.SIGHUP), Code: siKernel})
-			_ = s.SignalGroup(q.PGID, Signal{Number: int(unix.SIGCONT), Code: siKernel})
-		}
-	}
-}
-
-// groupOrphaned: no member has a parent in another group of the same session.
-func (s *System) groupOrphaned(pgid int) bool {
-	for _, p := range s.processes {
-		if p.PGID == pgid && p.state == alive && p.Parent != nil && p.Parent.PGID != pgid && p.Parent.SID == p.SID {
-			return false
-		}
-	}
-	return true
-}
-
-func (s *System) groupStopped(pgid int) bool {
-	for _, p := range s.processes {
-		if p.PGID == pgid && p.state == alive && p.stopSig != 0 {
-			return true
-		}
-	}
-	return false
 }

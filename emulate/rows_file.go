@@ -16,7 +16,7 @@ var fileCalls = []Row{
 	{"dup3", "fd fd flags", dup3, ""},
 	{"fcntl", "fd int size", fcntl, "no SIGIO, leases (EINVAL) or dnotify; write hints are checked and forgotten"},
 	{"flock", "fd int", flock, ""},
-	{"ioctl", "fd uint addr", ioctl, "no inode flags, extents or clones; a terminal's are its own"},
+	{"ioctl", "fd uint addr", ioctl, "no inode flags, extents or clones; no TIOCSTI"},
 	{"memfd_create", "str flags", memfd_create, "no huge pages"},
 	{"open", "path flags mode", open, ""},
 	{"openat", "dirfd path flags mode", openat, ""},

@@ -79,7 +79,7 @@ func setsid(c *Call) (uint64, error) {
 	if p.SID == p.PID || c.Sys.groupExists(p.PID) {
 		return 0, unix.EPERM
 	}
-	p.SID, p.PGID = p.PID, p.PID
+	p.SID, p.PGID, p.tty = p.PID, p.PID, nil
 	return uint64(p.PID), nil
 }
 

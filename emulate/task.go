@@ -43,6 +43,7 @@ type System struct {
 	// scratch is for bytes on their way to or from a guest's memory, nothing
 	// that stays while a task parks.
 	scratch [stringChunk]byte
+	ptys    ptys
 	locks   locks
 	mapped  map[slot]*vfs.Dentry // what was put in the guest's memory, by where it lies
 	buf     []byte               // see chunk
@@ -75,6 +76,8 @@ type Process struct {
 	// still to report.
 	stopSig                unix.Signal
 	stopReport, contReport bool
+	tty                    *pty // its controlling terminal
+	ttyOldPGRP             int  // of a session leader that lost it: its foreground group
 	// What rt_sigaction said of SIGCHLD: SIG_IGN, a handler, SA_NOCLDWAIT,
 	// SA_NOCLDSTOP.
 	chldIgnored, chldCaught, chldNoWait, chldNoStop bool

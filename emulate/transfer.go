@@ -142,6 +142,9 @@ func (t *transfer) stream(write bool, try func() error) error {
 	if t.once {
 		return try()
 	}
+	if f, ok := t.d.File.(*ttyFile); ok && !write {
+		return f.await(t, try)
+	}
 	var deadline Deadline
 	if f, ok := t.d.File.(fdtable.Timeouter); ok {
 		if after := f.Timeout(write); after > 0 {

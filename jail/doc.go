@@ -30,6 +30,12 @@
 // processes, as in a default Docker container, or that has no nobody, in some user
 // namespaces, has guests of its own id without capabilities.
 //
+// # Terminals
+//
+// Inside, ptys and job control are the kernel's: a shell, script(1) or tmux(1)
+// works as it does outside. To let the guest use the caller's own terminal, name
+// it in [Jail.Terminal]; a program that has none opens a pty and names its slave.
+//
 // # What the host sees
 //
 // Every guest process is a child of the calling process that runs a one-page stub

@@ -5,6 +5,7 @@ package jail
 import (
 	"io"
 	"io/fs"
+	"os"
 	"os/exec"
 	"time"
 
@@ -41,6 +42,20 @@ type Jail struct {
 	// Random is the guest's randomness (getrandom, /dev/urandom, AT_RANDOM,
 	// the address layout). nil: the host's, or the policy's seed.
 	Random io.Reader
+
+	// Terminal is the caller's terminal, which the guest shall have as its own:
+	// from Spawn to the end of the jail it is in raw mode, and the first process
+	// has a pty for a controlling terminal that is connected to it, with its mode
+	// and size. Streams of cmd that are this terminal become the pty. What is
+	// typed, ^C and ^Z too, goes to the guest's foreground process group; when the
+	// window is resized or closed the guest hears of it. The caller's SIGWINCH,
+	// SIGTSTP and SIGCONT are watched meanwhile: stopped, it has its terminal back.
+	//
+	// The terminal must be in the caller's hands: no other job's foreground, and
+	// read by nobody else. Wait for the jail before the program exits, else nobody
+	// restores the mode. nil: terminals among cmd's streams are files like others,
+	// without job control. One Spawn at a time.
+	Terminal *os.File
 
 	// Logger gets warnings and audit records. nil: silence.
 	Logger *zap.Logger

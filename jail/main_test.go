@@ -10,6 +10,8 @@ import (
 	"os/signal"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"oubliette/jail"
 	"oubliette/policy"
 )
@@ -31,9 +33,7 @@ func TestMain(m *testing.M) {
 		guest(os.Args[1:])
 		os.Exit(0)
 	}
-	c := make(chan os.Signal, 1)
-	signal.Notify(c, os.Interrupt) // starts a goroutine that stays: no leak
-	signal.Stop(c)
+	signal.Stop(notified()) // os/signal keeps a goroutine for good
 	before := hostState()
 	status := m.Run()
 	if left := before.leaks(); left != "" && status == 0 {
@@ -41,6 +41,13 @@ func TestMain(m *testing.M) {
 		status = 1
 	}
 	os.Exit(status)
+}
+
+// notified is a channel that os/signal knows.
+func notified() chan os.Signal {
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, unix.SIGWINCH)
+	return c
 }
 
 // need skips the test without a program, or fails it under OUBLIETTE_STRICT=1.

@@ -121,6 +121,9 @@ func (w *warden) mountOne(m policy.Mount) error {
 	if err := w.sys.FS.Mount(path.Clean(m.Guest), n); err != nil {
 		return err
 	}
+	if m.Kind == policy.KindDev {
+		return w.sys.FS.Mount(path.Join(m.Guest, "pts"), emulate.NewPts(w.sys))
+	}
 	if c, ok := n.(io.Closer); ok && !m.Write {
 		// Tool has a hundred mounts, of which a run uses five: their
 		// descriptors are opened again when they are first needed.

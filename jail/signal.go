@@ -272,6 +272,9 @@ func (t *thread) deliver(sig unix.Signal) {
 		t.enterHandler(sig)
 		return
 	}
+	if t.w.sys.StopsNothing(t.task.Process, sig) && !t.catches(sig) {
+		sig = 0 // the host judges by its own groups, and would stop it
+	}
 	_ = ptrace.Cont(t.tid, int(sig))
 }
 

@@ -44,6 +44,11 @@ func (j *Jail) spawn(cmd *exec.Cmd, pol policy.Policy) (*Process, error) {
 		w.discard()
 		return nil, &Error{Op: "cmd", Err: err}
 	}
+	if err := w.openTerminal(j.Terminal); err != nil {
+		c.abort()
+		w.discard()
+		return nil, err
+	}
 	p := &Process{cmd: cmd, c: c, w: w, trace: j.Trace, ended: make(chan struct{})}
 	w.proc = p
 	started := make(chan error, 1)
@@ -304,12 +309,23 @@ func getenv(env []string, name string) string {
 	return ""
 }
 
-// openStreams puts cmd's files at descriptors 0, 1, 2, ….
+// openStreams puts cmd's files at descriptors 0, 1, 2, …, in place of the caller's
+// terminal the guest's.
 func (w *warden) openStreams(t *emulate.Task) error {
+	var tty *fdtable.Description
+	if w.terminal != nil {
+		var err error
+		if tty, err = w.terminal.attach(t, w.streams.owner); err != nil {
+			return &Error{Op: "Jail.Terminal", Err: err}
+		}
+		defer tty.Release()
+	}
 	for fd, f := range w.proc.c.files {
 		var d *fdtable.Description
 		if f == nil {
 			d = fdtable.NewDescription(&nullFile{}, vfs.NewAnonymous(&nullFile{}, "/dev/null"), unix.O_RDWR)
+		} else if tty != nil && w.terminal.is(f) {
+			d = tty.Retain()
 		} else {
 			h, err := w.streams.newHostFile(f)
 			if err != nil {

@@ -94,8 +94,14 @@ func own(dir string) policy.Policy {
 
 // TestTwins runs every function of testdata/twin.c on the host's kernel and in a
 // jail and compares what they say.
-func TestTwins(t *testing.T) {
-	program := guestProgram(t, "twin")
+func TestTwins(t *testing.T) { compareTwins(t, "twin") }
+
+// TestTerminalTwins does so with testdata/tty.c: ptys, the line discipline, job
+// control.
+func TestTerminalTwins(t *testing.T) { compareTwins(t, "tty") }
+
+func compareTwins(t *testing.T, name string) {
+	program := guestProgram(t, name)
 	list, err := exec.Command(program, "list").Output()
 	if err != nil {
 		t.Fatal(err)
@@ -129,7 +135,9 @@ func twinOutput(t *testing.T, program, name string, inJail bool) []string {
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &out, &out
 	cmd.Env = []string{"PATH=/bin:/usr/bin"}
 	if inJail {
-		proc, err := jail.Spawn(cmd, own(dir))
+		p := own(dir)
+		p.Mounts = append(p.Mounts, policy.Mount{Guest: "/proc", Kind: policy.KindProc})
+		proc, err := jail.Spawn(cmd, p)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -18,7 +18,7 @@ const (
 	KindHost    = "host"    // Host's directory or file; see Mount.Host
 	KindMemory  = "memory"  // an empty directory of its own, its owner Identity
 	KindText    = "text"    // a read-only file that holds Text
-	KindDev     = "dev"     // null, zero, full, random, urandom, tty, fd, stdin, stdout, stderr
+	KindDev     = "dev"     // null, zero, full, random, urandom, tty, ptmx, pts, fd, stdin, stdout, stderr
 	KindProc    = "proc"    // the jail's own processes
 	KindProgram = "program" // the program, its interpreter and libraries; see Mount.Guest
 )

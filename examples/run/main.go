@@ -4,7 +4,9 @@
 //
 //	run [flags] -- command [args…]
 //
-// Standard input, output and error are connected. The exit status is the
+// Standard input, output and error are connected. Started in the foreground of a
+// terminal, with both input and output there, it is interactive: the program has
+// a terminal of its own, with job control, that is connected to it. The exit status is the
 // program's, 128+n if signal n ended it, and 125 for a refusal or failure of
 // run's own, with the reason on standard error.
 package main
@@ -141,6 +143,7 @@ func run(args []string) (int, error) {
 			return failure, err
 		}
 	}
+	j.Terminal = interactive()
 	proc, err := j.Spawn(cmd, p)
 	if err != nil {
 		return failure, err
@@ -149,6 +152,18 @@ func run(args []string) (int, error) {
 	status, err := exitStatus(proc.Wait())
 	stop()
 	return o.report(proc, status, firstError(err, closeTrace()))
+}
+
+// interactive is the terminal that run was started on in the foreground, nil if
+// it reads from or writes to something else.
+func interactive() *os.File {
+	for _, f := range []*os.File{os.Stdin, os.Stdout} {
+		pgrp, err := unix.IoctlGetInt(int(f.Fd()), unix.TIOCGPGRP)
+		if err != nil || pgrp != unix.Getpgrp() {
+			return nil
+		}
+	}
+	return os.Stdin
 }
 
 // exitStatus is a shell's view of how the jail ended.
