@@ -6,6 +6,8 @@ import (
 	"os"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"oubliette/internal/arena"
 	"oubliette/internal/stub"
 )
@@ -26,9 +28,9 @@ var shared struct {
 	*parts
 }
 
-// cacheBudget bounds the content of immutable files kept for the next jail, in
+// cacheIdle bounds the content of immutable files kept for the next jail, in
 // bytes; files in use are beyond it.
-const cacheBudget = 256 << 20
+const cacheIdle = 256 << 20
 
 // acquireParts returns the shared parts, made by the first user.
 func acquireParts() (*parts, error) {
@@ -46,11 +48,18 @@ func acquireParts() (*parts, error) {
 }
 
 func newParts() (*parts, error) {
+	var machine unix.Sysinfo_t
+	if err := unix.Sysinfo(&machine); err != nil {
+		return nil, &Error{Op: "spawn", Err: err}
+	}
+	// What guests may map is bounded as a tmpfs is, by half the machine's memory
+	// (mm/shmem.c:shmem_default_max_blocks).
+	half := int64(machine.Totalram) * int64(machine.Unit) / 2
 	s, err := stub.Memfd()
 	if err != nil {
 		return nil, &Error{Op: "memfd", Err: err}
 	}
-	c, err := arena.NewCache(cacheBudget)
+	c, err := arena.NewCache(cacheIdle, max(cacheIdle, half))
 	if err != nil {
 		_ = s.Close()
 		return nil, &Error{Op: "spawn", Err: err}

@@ -144,7 +144,7 @@ func TestIOFSModes(t *testing.T) {
 
 // TestSharedArena maps files of the host, of fs.FSs and of overlays over them.
 func TestSharedArena(t *testing.T) {
-	cache, err := arena.NewCache(1 << 20)
+	cache, err := arena.NewCache(1<<20, 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}

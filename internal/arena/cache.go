@@ -27,13 +27,14 @@ type Key struct {
 // Cache is the arena of immutable files that all jails of this process share.
 // Its methods may be called from any goroutine.
 type Cache struct {
-	budget int64 // bytes
+	idle  int64 // bytes
+	limit int64
 
 	mu     sync.Mutex
 	arena  *Arena
 	used   int64
 	images map[Key]*Image
-	idle   list.List // of *Image without references, oldest first
+	unused list.List // of *Image without references, oldest first
 }
 
 // Image is one file's content in a Cache.
@@ -57,13 +58,14 @@ const (
 	fillStep = 1 << 20
 )
 
-// NewCache makes an empty cache that holds at most budget bytes.
-func NewCache(budget int64) (*Cache, error) {
+// NewCache makes an empty cache. It holds at most limit bytes, and more than idle
+// (at most limit) only while images with references take them.
+func NewCache(idle, limit int64) (*Cache, error) {
 	a, err := newArena(SharedName)
 	if err != nil {
 		return nil, err
 	}
-	return &Cache{budget: budget, arena: a, images: make(map[Key]*Image)}, nil
+	return &Cache{idle: idle, limit: limit, arena: a, images: make(map[Key]*Image)}, nil
 }
 
 // ReadOnly gives a descriptor for guests to inherit; the caller closes it.
@@ -92,7 +94,7 @@ func (c *Cache) Get(k Key) (*Image, error) {
 	if m := c.images[k]; m != nil {
 		m.refs++
 		if m.idle != nil {
-			c.idle.Remove(m.idle)
+			c.unused.Remove(m.idle)
 			m.idle = nil
 		}
 		return m, nil
@@ -122,16 +124,18 @@ func (m *Image) Release() {
 		c.remove(m)
 		return
 	}
-	m.idle = c.idle.PushBack(m)
+	m.idle = c.unused.PushBack(m)
+	for c.used > c.idle && c.evict() {
+	}
 }
 
 // evict forgets the image that was released first of those not used since.
 func (c *Cache) evict() bool {
-	e := c.idle.Front()
+	e := c.unused.Front()
 	if e == nil {
 		return false
 	}
-	c.idle.Remove(e)
+	c.unused.Remove(e)
 	c.remove(e.Value.(*Image))
 	return true
 }
@@ -146,10 +150,10 @@ func (c *Cache) remove(m *Image) {
 func (c *Cache) reserve(m *Image, n int64) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.used+n > c.budget {
-		if !c.evict() {
-			return unix.ENOMEM
-		}
+	for c.used+n > c.idle && c.evict() {
+	}
+	if c.used+n > c.limit {
+		return unix.ENOMEM
 	}
 	c.used += n
 	m.bytes += n
@@ -165,7 +169,7 @@ func (c *Cache) refund(m *Image, n int64) {
 
 // Fill makes bytes [off, off+n) of the file r present, whole pages of them, and
 // returns where byte off lies in the arena. What lies beyond the file's end is
-// zeros. ENOMEM: the budget is spent on images that are in use.
+// zeros. ENOMEM: the limit is reached by images that are in use.
 func (m *Image) Fill(r io.ReaderAt, off, n int64) (int64, error) {
 	if err := check(off, n); err != nil {
 		return 0, err
