@@ -143,7 +143,7 @@ func (t *Task) CommitExec(exe *vfs.Dentry, comm string, args, env []string) {
 	t.FDs.CloseOnExec()
 	p.timers.drop(&s.ipc)
 	p.detachAll(s)
-	p.Exe, p.Args, p.Env, p.execed = exe, args, env, true
+	p.Exe, p.strings, p.execed = exe, len(args)+len(env), true
 	p.chldNoWait, p.chldNoStop = false, false // SIG_IGN stays, flags of handlers go
 	t.Comm = comm[:min(len(comm), 15)]
 	t.Cred = t.Cred.Exec()

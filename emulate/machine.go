@@ -51,7 +51,7 @@ type Machine interface {
 	// Usage is the process's resource use as the host knows it.
 	Usage(thread bool) (Usage, error)
 	// ProcFile reads a file of the host's /proc/PID (maps, stat, status,
-	// smaps, statm) for this thread. The caller removes host names from it.
+	// smaps, statm, cmdline, environ) for this thread. The caller removes host names from it.
 	ProcFile(name string) ([]byte, error)
 	// Kill ends the whole process the thread belongs to.
 	Kill()
