@@ -272,6 +272,9 @@ func (w *warden) batch(b *stub.Batch, im *loader.Image, n *newImage, state emula
 			limit(r, n.left(r, limits[r]))
 		}
 	}
+	if nice := n.owner.task.Attr.Nice; nice > w.hostNice { // a new process has the warden's
+		call(unix.SYS_SETPRIORITY, unix.PRIO_PROCESS, 0, uint64(nice))
+	}
 	if w.sys.HideVDSO {
 		call(unix.SYS_PRCTL, unix.PR_SET_TSC, unix.PR_TSC_SIGSEGV, 0, 0, 0)
 	}
