@@ -263,7 +263,7 @@ func (w *warden) batch(b *stub.Batch, im *loader.Image, n *newImage, state emula
 	}
 	w.batchSignals(b, state)
 	w.dropRoot(b)
-	limit(unix.RLIMIT_CORE, unix.Rlimit{})
+	limit(unix.RLIMIT_CORE, unix.Rlimit{}) // a core would be a file of the host's; the guest's own limit is kept and shown
 	// Pending signals are counted by user: a guest's must leave room for others'.
 	pending := min(maxPending, w.hostLimits[unix.RLIMIT_SIGPENDING].Cur)
 	limit(unix.RLIMIT_SIGPENDING, unix.Rlimit{Cur: pending, Max: pending})

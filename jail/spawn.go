@@ -356,7 +356,6 @@ var execAdvice = map[unix.Errno]string{
 func (w *warden) setLimits(t *emulate.Task) {
 	l := &t.Process.Rlimits
 	*l = w.hostLimits
-	l[unix.RLIMIT_CORE] = unix.Rlimit{}
 	cut := func(resource int, n uint64) {
 		if n > 0 && n < l[resource].Max {
 			l[resource] = unix.Rlimit{Cur: min(n, l[resource].Cur), Max: n}
