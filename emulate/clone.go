@@ -142,7 +142,7 @@ func (s *System) newTask(t *Task, a cloneArgs) *Task {
 	if f&unix.CLONE_THREAD == 0 {
 		old := p
 		p = &Process{PID: n.TID, Parent: old, forker: t.TID, PGID: old.PGID, SID: old.SID, Rlimits: old.Rlimits, Exe: old.Exe,
-			Args: old.Args, Env: old.Env, Attr: old.Attr, Started: s.Now(), Threads: make(map[int]*Task), exitSig: int(a.ExitSignal & 0xff), uid: t.Cred.RUID,
+			strings: old.strings, Attr: old.Attr, Started: s.Now(), Threads: make(map[int]*Task), exitSig: int(a.ExitSignal & 0xff), uid: t.Cred.RUID,
 			tty: old.tty, chldIgnored: old.chldIgnored, chldCaught: old.chldCaught, chldNoWait: old.chldNoWait, chldNoStop: old.chldNoStop}
 		if f&unix.CLONE_PARENT != 0 {
 			p.Parent, p.forker, p.exitSig, p.parentExeced = old.Parent, old.forker, old.exitSig, old.parentExeced

@@ -177,7 +177,7 @@ func (t *Task) CommitExec(exe *vfs.Dentry, comm string, args, env []string) {
 	t.FDs.CloseOnExec()
 	p.timers.drop(&s.ipc)
 	p.detachAll(s)
-	p.Exe, p.Args, p.Env, p.execed = exe, args, env, true
+	p.Exe, p.strings, p.execed = exe, len(args)+len(env), true
 	p.exitSig = int(unix.SIGCHLD) // fs/exec.c:de_thread
 	for _, c := range p.Children {
 		c.parentExeced = true

@@ -53,7 +53,7 @@ type Machine interface {
 	// CPUTime is the user and system time of Usage, at the scheduler's resolution.
 	CPUTime(thread bool) (time.Duration, error)
 	// ProcFile reads a file of the host's /proc/PID (maps, stat, status,
-	// smaps, statm) for this thread. The caller removes host names from it.
+	// smaps, statm, cmdline, environ) for this thread. The caller removes host names from it.
 	ProcFile(name string) ([]byte, error)
 	// Kill ends the whole process the thread belongs to.
 	Kill()

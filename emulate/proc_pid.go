@@ -72,11 +72,11 @@ func (k *proc) taskRows() []*procRow {
 		{name: "attr", mode: dir | 0o555, rows: attrRows()},
 		{name: "auxv", mode: 0o400, private: ptrace, text: procAuxv},
 		{name: "cgroup", mode: 0o444, text: says("0::/\n")},
-		{name: "cmdline", mode: 0o444, text: prints(func(t *Task) string { return joinNul(t, t.Process.Args) })},
+		{name: "cmdline", mode: 0o444, text: host("cmdline", asIs)},
 		{name: "comm", mode: 0o644, text: prints(func(t *Task) string { return t.Comm + "\n" }), write: setComm},
 		{name: "cpuset", mode: 0o444, text: says("/\n")},
 		{name: "cwd", mode: link, private: ptrace, jump: taskEntry(func(t *Task) *vfs.Dentry { return t.FS.Cwd })},
-		{name: "environ", mode: 0o400, private: ptrace, text: prints(func(t *Task) string { return joinNul(t, t.Process.Env) })},
+		{name: "environ", mode: 0o400, private: ptrace, text: host("environ", asIs)},
 		{name: "exe", mode: link, private: ptrace, jump: taskEntry(func(t *Task) *vfs.Dentry { return t.Process.Exe })},
 		k.fdDir("fd", dir|0o500, &procRow{mode: unix.S_IFLNK | 0o700, jump: fdEntry, private: ptrace}),
 		k.fdDir("fdinfo", dir|0o555, &procRow{mode: 0o444, text: fdInfo, private: ptrace}),
@@ -153,13 +153,6 @@ func taskEntry(of func(*Task) *vfs.Dentry) func(procAt) (*vfs.Dentry, error) {
 		}
 		return of(t), nil
 	}
-}
-
-func joinNul(t *Task, list []string) string {
-	if t.Process.Zombie() || len(list) == 0 {
-		return ""
-	}
-	return strings.Join(list, "\x00") + "\x00"
 }
 
 // setComm names a thread of the caller's own process.

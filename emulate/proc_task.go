@@ -103,7 +103,7 @@ func procAuxv(a procAt) ([]byte, error) {
 	}
 	sp, _ := strconv.ParseUint(f[28-3], 10, 64)
 	b := make([]byte, 16*maxAuxv)
-	n, err := t.Machine.ReadMemory(b, sp+8*uint64(3+len(t.Process.Args)+len(t.Process.Env)))
+	n, err := t.Machine.ReadMemory(b, sp+8*uint64(3+t.Process.strings))
 	for i := 0; i+16 <= n; i += 16 {
 		if leUint64(b[i:]) == 0 { // AT_NULL
 			return b[:i+16], nil

@@ -177,8 +177,8 @@ func (c *Call) setSched(t *Task, a schedAttr) error {
 	case realtime, a.Policy == schedDeadline,
 		!c.Task.owns(t),
 		t.Attr.ResetOnFork && a.Flags&flagResetOnFork == 0 && !c.Task.Cred.Capable(unix.CAP_SYS_NICE),
-		a.Policy != schedIdle && int(a.Nice) < t.Attr.Nice && !t.canNice(int(a.Nice)),
-		t.Attr.Policy == schedIdle && a.Policy != schedIdle && !t.canNice(t.Attr.Nice):
+		a.Policy != schedIdle && int(a.Nice) < t.Attr.Nice && !c.canNice(t, int(a.Nice)),
+		t.Attr.Policy == schedIdle && a.Policy != schedIdle && !c.canNice(t, t.Attr.Nice):
 		return unix.EPERM
 	}
 	t.Attr.Policy, t.Attr.ResetOnFork = int(a.Policy), a.Flags&flagResetOnFork != 0
@@ -188,8 +188,11 @@ func (c *Call) setSched(t *Task, a schedAttr) error {
 	return nil
 }
 
-// canNice is whether RLIMIT_NICE lets the task have this nice value.
-func (t *Task) canNice(nice int) bool { return uint64(20-nice) <= t.Limit(unix.RLIMIT_NICE) }
+// canNice is whether RLIMIT_NICE or the caller lets t have this nice value
+// (kernel/sched/syscalls.c:can_nice).
+func (c *Call) canNice(t *Task, nice int) bool {
+	return uint64(20-nice) <= t.Limit(unix.RLIMIT_NICE) || c.Task.Cred.Capable(unix.CAP_SYS_NICE)
+}
 
 func sched_getattr(c *Call) (uint64, error) {
 	attr, size, flags := c.Addr(1), c.Uint(2), c.Flags(3)

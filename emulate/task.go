@@ -64,8 +64,7 @@ type Process struct {
 	Threads  map[int]*Task // by tid
 	Rlimits  [16]unix.Rlimit
 	Exe      *vfs.Dentry
-	Args     []string // as execve had them, for /proc/PID/cmdline
-	Env      []string
+	strings  int // of execve's argv and envp, behind which the auxiliary vector lies
 	Attr     ProcessAttr
 	Started  Deadline // when fork made it
 

@@ -273,7 +273,7 @@ func (w *warden) batch(b *stub.Batch, im *loader.Image, n *newImage, state emula
 	}
 	w.batchSignals(b, state)
 	w.parts.ids.batch(b)
-	limit(unix.RLIMIT_CORE, unix.Rlimit{})
+	limit(unix.RLIMIT_CORE, unix.Rlimit{}) // a core would be a file of the host's; the guest's own limit is kept and shown
 	// Pending signals are counted by user: a guest's must leave room for others'.
 	pending := min(maxPending, w.hostLimits[unix.RLIMIT_SIGPENDING].Cur)
 	limit(unix.RLIMIT_SIGPENDING, unix.Rlimit{Cur: pending, Max: pending})
@@ -281,6 +281,9 @@ func (w *warden) batch(b *stub.Batch, im *loader.Image, n *newImage, state emula
 		if limits[r] != w.hostLimits[r] || r == unix.RLIMIT_CPU && limits[r].Max != unix.RLIM_INFINITY {
 			limit(r, n.left(r, limits[r]))
 		}
+	}
+	if nice := n.owner.task.Attr.Nice; nice > w.hostNice { // a new process has the warden's
+		call(unix.SYS_SETPRIORITY, unix.PRIO_PROCESS, 0, uint64(nice))
 	}
 	if w.sys.HideVDSO {
 		call(unix.SYS_PRCTL, unix.PR_SET_TSC, unix.PR_TSC_SIGSEGV, 0, 0, 0)

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"oubliette/jail"
 	"oubliette/policy"
 )
@@ -170,4 +172,41 @@ func watchdog(t testing.TB, d time.Duration) {
 		os.Exit(2)
 	})
 	t.Cleanup(func() { timer.Stop() })
+}
+
+// TestNiceOverExec: a guest's niceness is the host's, too, after execve.
+func TestNiceOverExec(t *testing.T) {
+	need(t, "/usr/bin/nice")
+	watchdog(t, time.Minute)
+	in, feed, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	defer feed.Close()
+	out, told, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	cmd := exec.Command("/usr/bin/nice", "-n", "13", "/bin/sh", "-c", "echo ready; read x")
+	cmd.Stdin, cmd.Stdout = in, told
+	proc, err := jail.Spawn(cmd, policy.Tool())
+	if err != nil {
+		t.Fatal(err)
+	}
+	told.Close()
+	if _, err := out.Read(make([]byte, 10)); err != nil {
+		t.Error(err)
+	}
+	found := false
+	for _, pid := range guestProcesses(t) {
+		raw, err := unix.Getpriority(unix.PRIO_PROCESS, pid)
+		found = found || err == nil && raw == 20-13
+	}
+	if !found {
+		t.Error("no process of the host's has niceness 13")
+	}
+	feed.Close()
+	_ = proc.Wait()
 }

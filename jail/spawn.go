@@ -133,8 +133,8 @@ type hostRandom struct{}
 
 func (hostRandom) Read(p []byte) (int, error) { return unix.Getrandom(p, 0) }
 
-// hostState reads what the guest inherits of the caller: limits and ignored
-// signals.
+// hostState reads what the guest inherits of the caller: limits, niceness and
+// ignored signals.
 func (w *warden) hostState() error {
 	for r := range w.hostLimits {
 		if err := unix.Prlimit(0, r, nil, &w.hostLimits[r]); err != nil {
@@ -146,6 +146,11 @@ func (w *warden) hostState() error {
 	if w.hostFiles.Cur <= uint64(arenaFDs[2]) {
 		return &Error{Op: "prlimit", Err: fmt.Errorf("RLIMIT_NOFILE is %d, it must be at least %d (ulimit -n)", w.hostFiles.Max, arenaFDs[2]+1)}
 	}
+	raw, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
+	if err != nil {
+		return &Error{Op: "getpriority", Err: err}
+	}
+	w.hostNice = 20 - raw // so that no result looks like an errno
 	for sig := 1; sig <= 64; sig++ {
 		if ptrace.Ignored(sig) {
 			w.hostIgnored |= 1 << (sig - 1)
@@ -182,6 +187,7 @@ func (w *warden) begin(j *Jail, cmd *exec.Cmd) error {
 	task := w.sys.NewInit(w.sys.FS.Root(), cred, fds)
 	w.init = task
 	w.setLimits(task)
+	task.Attr.Nice = w.hostNice
 	if err := w.openStreams(task); err != nil {
 		fds.Release()
 		return err
@@ -247,7 +253,6 @@ var execAdvice = map[unix.Errno]string{
 func (w *warden) setLimits(t *emulate.Task) {
 	l := &t.Process.Rlimits
 	*l = w.hostLimits
-	l[unix.RLIMIT_CORE] = unix.Rlimit{}
 	cut := func(resource int, n uint64) {
 		if n > 0 && n < l[resource].Max {
 			l[resource] = unix.Rlimit{Cur: min(n, l[resource].Cur), Max: n}

@@ -70,6 +70,7 @@ type warden struct {
 	hostLimits  [16]unix.Rlimit
 	hostFiles   unix.Rlimit
 	hostIgnored uint64
+	hostNice    int
 
 	loaded func(error) // tells Spawn, once
 	ended  bool        // every guest is being killed

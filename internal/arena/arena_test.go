@@ -203,9 +203,9 @@ func (c *counting) ReadAt(p []byte, off int64) (int, error) {
 	return c.ReaderAt.ReadAt(p, off)
 }
 
-func newCache(t testing.TB, budget int64) *arena.Cache {
+func newCache(t testing.TB, idle, limit int64) *arena.Cache {
 	t.Helper()
-	c, err := arena.NewCache(budget, budget)
+	c, err := arena.NewCache(idle, limit)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +226,7 @@ func TestFill(t *testing.T) {
 	const size = 3<<20 + 1234
 	text := []byte(strings.Repeat("0123456789abcde\n", size/16+1))[:size]
 	src := &counting{ReaderAt: bytes.NewReader(text)}
-	c := newCache(t, 1<<30)
+	c := newCache(t, 1<<30, 1<<30)
 	m := get(t, c, 1, size)
 	f, err := c.ReadOnly()
 	if err != nil {
@@ -260,7 +260,7 @@ func TestFill(t *testing.T) {
 func TestFillTogether(t *testing.T) {
 	const size = 4 << 20
 	src := &counting{ReaderAt: bytes.NewReader(make([]byte, size))}
-	c := newCache(t, 1<<30)
+	c := newCache(t, 1<<30, 1<<30)
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
@@ -282,7 +282,7 @@ func TestFillTogether(t *testing.T) {
 }
 
 func TestEvict(t *testing.T) {
-	c := newCache(t, 10*4096)
+	c := newCache(t, 9*4096, 13*4096)
 	zero := bytes.NewReader(make([]byte, 4*4096))
 	fill := func(m *arena.Image) error {
 		_, err := m.Fill(zero, 0, 4*4096)
@@ -292,14 +292,18 @@ func TestEvict(t *testing.T) {
 	if err := errors.Join(fill(one), fill(two)); err != nil {
 		t.Fatal(err)
 	}
-	three := get(t, c, 3, 4*4096)
-	if err := fill(three); err != unix.ENOMEM {
-		t.Errorf("over the budget with all in use: %v", err)
+	three, four := get(t, c, 3, 4*4096), get(t, c, 4, 4*4096)
+	if err := fill(three); err != nil {
+		t.Errorf("in use and beyond what may be idle: %v", err)
+	}
+	if err := fill(four); err != unix.ENOMEM {
+		t.Errorf("over the limit with all in use: %v", err)
 	}
 	one.Release()
-	if err := fill(three); err != nil {
-		t.Error(err)
+	if c.Used() != 8*4096 {
+		t.Errorf("%d bytes are kept, more than may be idle", c.Used())
 	}
+	four.Release()
 	at, err := two.Fill(nil, 0, 1) // still there: no reader needed
 	if err != nil || at%arena.Stride != 0 {
 		t.Error(at, err)
@@ -328,7 +332,7 @@ type failing struct{}
 func (failing) ReadAt([]byte, int64) (int, error) { return 0, unix.EIO }
 
 func TestFillFails(t *testing.T) {
-	c := newCache(t, 1<<20)
+	c := newCache(t, 1<<20, 1<<20)
 	m := get(t, c, 1, 8192)
 	if _, err := m.Fill(failing{}, 0, 8192); err != unix.EIO {
 		t.Error(err)

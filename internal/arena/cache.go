@@ -57,8 +57,8 @@ const (
 	fillStep = 1 << 20
 )
 
-// NewCache makes an empty cache. Of images that nobody uses it keeps what fits into
-// keep bytes beside those in use, which may take most bytes.
+// NewCache makes an empty cache. It holds at most most bytes, and more than keep
+// (at most most) only while images in use take them.
 func NewCache(keep, most int64) (*Cache, error) {
 	a, err := newArena(SharedName)
 	if err != nil {
@@ -124,6 +124,8 @@ func (m *Image) Release() {
 		return
 	}
 	m.idle = c.idle.PushBack(m)
+	for c.used > c.keep && c.evict() {
+	}
 }
 
 // evict forgets the image that was released first of those not used since.

@@ -18,4 +18,4 @@ sleep 0.1 & wait -n; echo $?; echo a > >(cat); sleep 0.1; exec 3< <(echo fd3); r
 (echo a; echo b >&2) 2>&1 | sort; cat <<< here; [[ -e /dev/fd/0 ]] && echo devfd; command -v ls; type cd
 timeout 0.2 sleep 60; echo $?; echo x | xargs -I{} echo {}-{}; test -t 0 || echo notty
 (kill -STOP $BASHPID; echo cont) & sleep 0.2; kill -CONT $!; wait $!; echo $?
-umask 027; touch u; stat -c %a u; (cd d; pwd -P | sed 's,.*/,,'); exec echo replaced
+ulimit -Hc; ulimit -Sc 1000 && ulimit -Sc; (ulimit -c 0; ulimit -Hc; bash -c 'kill -SEGV $$'; echo $?) 2> f; umask 027; touch u; stat -c %a u; (cd d; pwd -P | sed 's,.*/,,'); exec echo replaced

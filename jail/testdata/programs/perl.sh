@@ -10,3 +10,4 @@ $SIG{ALRM} = sub { print "alarm\n" }; alarm 1; select undef, undef, undef, 30;
 pipe(my $r, my $w); if (!fork) { close $r; print $w "hi\n"; close $w; POSIX::_exit(0) } close $w; print <$r>; wait;
 print strftime("%F", gmtime 0), " ", join("|", "a1b22c333" =~ /\d+/g), "\n";
 system "sh", "-c", "exit 4"; print $? >> 8, "\n"; exec "echo", "replaced"'
+perl -e '$0 = "a name of its own"; open F, "</proc/$$/cmdline"; print <F> =~ s/\0.*//r, "\n"; print `ps -o args= -p $$`'
