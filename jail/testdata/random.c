@@ -684,7 +684,8 @@ static void op_sleeper(void)
 		sigprocmask(SIG_SETMASK, &all, &old); /* no signal comes before it takes them as by default */
 		pid_t pid = fork();
 		if (!pid) {
-			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			if (!threads) /* the parent is a thread, which may have ended by now */
+				prctl(PR_SET_PDEATHSIG, SIGKILL);
 			for (int s = 1; s < 65; s++)
 				signal(s, SIG_DFL);
 			sigprocmask(SIG_SETMASK, &none, NULL);
