@@ -22,7 +22,6 @@ var arrows = map[string]string{
 	"internal/sysno":    "github.com/elastic/go-seccomp-bpf/arch",
 	"internal/filter":   "policy internal/sysno github.com/elastic/go-seccomp-bpf golang.org/x/net/bpf",
 	"internal/loader":   "fdtable internal/stub",
-	"internal/emutest":  "github.com/google/go-cmp/cmp emulate emulate/vfs fdtable internal/arena internal/sysno",
 	"jail":              "policy emulate emulate/vfs fdtable internal/abi internal/arena internal/elfneeds internal/filter internal/loader internal/ptrace internal/stub internal/sysno go.uber.org/zap",
 	"examples/run":      "jail policy",
 	"examples/convert":  "jail policy",

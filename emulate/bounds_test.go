@@ -8,13 +8,11 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
-
-	"oubliette/internal/emutest"
 )
 
 // Unlocking a part makes two locks of one: that is bounded, too.
 func TestSplitLocks(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	const files, splits = 720, 100 // more than maxLocks in all
 	made := 0
 	addr := g.Machine.Alloc(64)
@@ -59,7 +57,7 @@ func TestSplitLocks(t *testing.T) {
 // A guest that unmaps what it attached behind the warden's back, or maps it
 // thousands of times, does not fill the list of attachments.
 func TestAttachments(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	g.Machine.OnNative = func(_ int, args [6]uint64) (uint64, error) { return args[0], nil }
 	id := g.Must("shmget", 0, 4096, 0o600)
 	for i := range 65530 {

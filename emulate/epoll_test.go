@@ -10,7 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"oubliette/emulate"
-	"oubliette/internal/emutest"
 )
 
 // epollEvent is struct epoll_event as encoding/binary packs it.
@@ -20,7 +19,7 @@ type epollEvent struct {
 }
 
 // epollNow logs what epoll_wait gives without waiting.
-func epollNow(s *emutest.Script, ep emutest.FD, room int) {
+func epollNow(s *Script, ep FD, room int) {
 	s.T.Helper()
 	p := make([]byte, room*12)
 	n, errno := s.Quiet("epoll_pwait", ep, p, room, 0, nil, 8)
@@ -32,19 +31,19 @@ func epollNow(s *emutest.Script, ep emutest.FD, room int) {
 }
 
 func TestEpoll(t *testing.T) {
-	emutest.Twin(t, func(s *emutest.Script) {
+	Twin(t, func(s *Script) {
 		s.Call("epoll_create", 0)
 		s.Call("epoll_create1", 1)
 		ep := s.Open("epoll_create", 1)
 		r, w := pipe2(s, unix.O_NONBLOCK)
-		ctl := func(ep emutest.FD, op int, fd any, events uint32, data uint64) {
+		ctl := func(ep FD, op int, fd any, events uint32, data uint64) {
 			s.T.Helper()
 			s.Call("epoll_ctl", ep, op, fd, &epollEvent{events, data})
 		}
 		const add, del, mod = unix.EPOLL_CTL_ADD, unix.EPOLL_CTL_DEL, unix.EPOLL_CTL_MOD
-		s.Call("epoll_ctl", -1, add, -1, emutest.Bad)
+		s.Call("epoll_ctl", -1, add, -1, Bad)
 		s.Call("epoll_ctl", ep, add, r, nil)
-		s.Call("epoll_ctl", ep, del, r, emutest.Bad)
+		s.Call("epoll_ctl", ep, del, r, Bad)
 		ctl(ep, add, -1, unix.EPOLLIN, 1)
 		ctl(r, add, w, unix.EPOLLIN, 1)
 		ctl(ep, add, ep, unix.EPOLLIN, 1)
@@ -77,11 +76,11 @@ func TestEpoll(t *testing.T) {
 		s.Call("epoll_wait", ep, make([]byte, 12), -1, 0)
 		s.Call("epoll_wait", r, make([]byte, 12), 1, 0)
 		s.Call("epoll_wait", -1, make([]byte, 12), 0, 0)
-		s.Call("epoll_wait", ep, emutest.Bad, 1, 0)
+		s.Call("epoll_wait", ep, Bad, 1, 0)
 		s.Call("epoll_wait", ep, uint64(1)<<63, 1, 0)
 		s.Call("epoll_pwait2", ep, make([]byte, 12), 1, timespec(0, -1), nil, 8)
-		s.Call("epoll_pwait2", ep, make([]byte, 12), 1, emutest.Bad, nil, 8)
-		s.Call("epoll_pwait", ep, make([]byte, 12), 1, 0, emutest.Bad, 7)
+		s.Call("epoll_pwait2", ep, make([]byte, 12), 1, Bad, nil, 8)
+		s.Call("epoll_pwait", ep, make([]byte, 12), 1, 0, Bad, 7)
 		epollNow(s, ep, 4)
 		s.Call("read", ep, make([]byte, 8), 8)
 
@@ -97,8 +96,8 @@ func TestEpoll(t *testing.T) {
 }
 
 func TestEpollNested(t *testing.T) {
-	emutest.Twin(t, func(s *emutest.Script) {
-		var eps [8]emutest.FD
+	Twin(t, func(s *Script) {
+		var eps [8]FD
 		for i := range eps {
 			eps[i] = s.Open("epoll_create1", 0)
 		}
@@ -137,16 +136,16 @@ func FuzzEpoll(f *testing.F) {
 	f.Add([]byte{0, 16, 0, 17, 3, 0, 3, 1, 6, 1, 6, 1, 6, 1, 1, 32, 6, 3, 2, 0, 6, 1})
 	f.Add([]byte{0, 6, 0, 7, 3, 1, 7, 0, 7, 0, 3, 1, 7, 0, 4, 0, 7, 1, 5, 0, 6, 4, 7, 7})
 	f.Fuzz(func(t *testing.T, ops []byte) {
-		emutest.Twin(t, func(s *emutest.Script) { epollOps(s, ops) })
+		Twin(t, func(s *Script) { epollOps(s, ops) })
 	})
 }
 
 // epollOps does random things to two epolls, the second watching the first, that
 // watch two event counters and a pipe.
-func epollOps(s *emutest.Script, ops []byte) {
-	eps := []emutest.FD{s.Open("epoll_create1", 0), s.Open("epoll_create1", 0)}
+func epollOps(s *Script, ops []byte) {
+	eps := []FD{s.Open("epoll_create1", 0), s.Open("epoll_create1", 0)}
 	r, w := pipe2(s, unix.O_NONBLOCK)
-	fds := []emutest.FD{s.Open("eventfd2", 0, unix.EFD_NONBLOCK), s.Open("eventfd2", 0, unix.EFD_NONBLOCK), r, w, eps[0]}
+	fds := []FD{s.Open("eventfd2", 0, unix.EFD_NONBLOCK), s.Open("eventfd2", 0, unix.EFD_NONBLOCK), r, w, eps[0]}
 	masks := []uint32{unix.EPOLLIN, unix.EPOLLIN | unix.EPOLLOUT, unix.EPOLLOUT | unix.EPOLLET, unix.EPOLLIN | unix.EPOLLET,
 		unix.EPOLLIN | unix.EPOLLONESHOT, unix.EPOLLIN | unix.EPOLLEXCLUSIVE, 0}
 	one := []byte("\x01\x00\x00\x00\x00\x00\x00\x00")
@@ -160,9 +159,9 @@ func epollOps(s *emutest.Script, ops []byte) {
 			op := []int{unix.EPOLL_CTL_ADD, unix.EPOLL_CTL_MOD, unix.EPOLL_CTL_DEL}[ops[i]%8]
 			s.Call("epoll_ctl", ep, op, fd, &ev)
 		case 3:
-			s.Call("write", []emutest.FD{fds[0], fds[1], w}[arg%3], one, 8)
+			s.Call("write", []FD{fds[0], fds[1], w}[arg%3], one, 8)
 		case 4:
-			s.Call("read", []emutest.FD{fds[0], fds[1], r}[arg%3], make([]byte, 8), 8)
+			s.Call("read", []FD{fds[0], fds[1], r}[arg%3], make([]byte, 8), 8)
 		case 5:
 			s.Call("write", w, make([]byte, 65536), 65536)
 		case 6, 7:
@@ -175,11 +174,11 @@ func epollOps(s *emutest.Script, ops []byte) {
 
 // TestEpollFault: events that cannot be written are not lost.
 func TestEpollFault(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	ep := g.Must("epoll_create1", 0)
 	ev := g.Must("eventfd2", 1, 0)
 	g.Must("epoll_ctl", ep, unix.EPOLL_CTL_ADD, ev, &epollEvent{unix.EPOLLIN | unix.EPOLLET | unix.EPOLLONESHOT, 5})
-	if _, errno := g.Call("epoll_wait", ep, emutest.Bad, 1, 0); errno != unix.EFAULT {
+	if _, errno := g.Call("epoll_wait", ep, Bad, 1, 0); errno != unix.EFAULT {
 		t.Errorf("bad pointer: %v", errno)
 	}
 	var got epollEvent
@@ -190,7 +189,7 @@ func TestEpollFault(t *testing.T) {
 
 // TestEpollInterrupted: events go before the signal.
 func TestEpollInterrupted(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	other := g.Thread()
 	ep := g.Must("epoll_create1", 0)
 	ev := g.Must("eventfd2", 0, 0)

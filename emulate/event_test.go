@@ -10,18 +10,17 @@ import (
 	"golang.org/x/sys/unix"
 
 	"oubliette/emulate"
-	"oubliette/internal/emutest"
 )
 
 func le64(v uint64) []byte { return binary.LittleEndian.AppendUint64(nil, v) }
 
 func TestEventfd(t *testing.T) {
-	emutest.Twin(t, func(s *emutest.Script) {
+	Twin(t, func(s *Script) {
 		s.Call("eventfd2", 0, 2)
 		fd := s.Open("eventfd2", 3, unix.EFD_NONBLOCK)
 		sem := s.Open("eventfd2", 2, unix.EFD_SEMAPHORE|unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
 		s.Call("fcntl", fd, unix.F_GETFL)
-		for _, f := range []emutest.FD{fd, sem} {
+		for _, f := range []FD{fd, sem} {
 			pollBits(s, f)
 			s.Call("read", f, make([]byte, 7), 7)
 			s.Call("read", f, make([]byte, 16), 16)
@@ -36,13 +35,13 @@ func TestEventfd(t *testing.T) {
 			s.Call("write", f, le64(1), 8)
 			s.Call("write", f, make([]byte, 24), 24)
 			s.Call("read", f, make([]byte, 8), 8)
-			s.Call("read", f, emutest.Bad, 8)
+			s.Call("read", f, Bad, 8)
 		}
 	})
 }
 
 func TestTimerfd(t *testing.T) {
-	emutest.Twin(t, func(s *emutest.Script) {
+	Twin(t, func(s *Script) {
 		s.Call("timerfd_create", unix.CLOCK_MONOTONIC, 1)
 		s.Call("timerfd_create", 2, 0)
 		s.Call("timerfd_create", 99, 0)
@@ -73,11 +72,11 @@ func TestTimerfd(t *testing.T) {
 			s.Logf("%v", now)
 			set(0, [4]int64{1 << 62, 0, 1 << 62, 0})
 			set(0, [4]int64{})
-			s.Call("timerfd_gettime", fd, emutest.Bad)
+			s.Call("timerfd_gettime", fd, Bad)
 		}
-		s.Call("timerfd_gettime", ev, emutest.Bad)
+		s.Call("timerfd_gettime", ev, Bad)
 		s.Call("timerfd_settime", ev, 0, &[4]int64{}, nil)
-		s.Call("timerfd_settime", ev, 0, emutest.Bad, nil)
+		s.Call("timerfd_settime", ev, 0, Bad, nil)
 		s.Call("timerfd_settime", -1, 0, &[4]int64{}, nil)
 		s.Call("timerfd_settime", -1, 8, &[4]int64{}, nil)
 	})
@@ -85,7 +84,7 @@ func TestTimerfd(t *testing.T) {
 
 // TestTimerfdWaits: a read waits for the first expiration and counts them all.
 func TestTimerfdWaits(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	fd := g.Must("timerfd_create", unix.CLOCK_MONOTONIC, 0)
 	began := time.Now()
 	g.Must("timerfd_settime", fd, 0, &[4]int64{0, 5e6, 0, 20e6}, nil)
@@ -108,11 +107,11 @@ func TestTimerfdWaits(t *testing.T) {
 }
 
 func TestSignalfd(t *testing.T) {
-	emutest.Twin(t, func(s *emutest.Script) {
+	Twin(t, func(s *Script) {
 		mask := uint64(1 << (unix.SIGUSR1 - 1))
 		s.Call("signalfd4", -1, &mask, 7, 0)
 		s.Call("signalfd4", -1, &mask, 8, 1)
-		s.Call("signalfd4", -1, emutest.Bad, 8, 0)
+		s.Call("signalfd4", -1, Bad, 8, 0)
 		s.Call("signalfd4", -2, &mask, 8, 0)
 		fd := s.Open("signalfd4", -1, &mask, 8, unix.SFD_NONBLOCK)
 		pollBits(s, fd)
@@ -121,7 +120,7 @@ func TestSignalfd(t *testing.T) {
 		s.Call("write", fd, make([]byte, 128), 128)
 		s.Call("epoll_ctl", s.Open("epoll_create1", 0), unix.EPOLL_CTL_ADD, fd, &epollEvent{1, 1})
 	})
-	g := emutest.New(t)
+	g := NewGuest(t)
 	mask := uint64(1<<(unix.SIGUSR1-1) | 1<<(unix.SIGCHLD-1))
 	g.Machine.State.Blocked = mask
 	fd := g.Must("signalfd4", -1, &mask, 8, 0)
@@ -156,7 +155,7 @@ func TestSignalfd(t *testing.T) {
 // TestTimers: the two interval timers of a process and its POSIX timers, as far
 // as they do not fire.
 func TestTimers(t *testing.T) {
-	emutest.Twin(t, func(s *emutest.Script) {
+	Twin(t, func(s *Script) {
 		value := func(name string, args ...any) {
 			s.T.Helper()
 			v := [4]int64{9, 9, 9, 9}
@@ -171,9 +170,9 @@ func TestTimers(t *testing.T) {
 		s.Call("alarm", 0)
 		s.Call("setitimer", unix.ITIMER_REAL, &[4]int64{0, 0, 0, 1e6}, nil)
 		s.Call("setitimer", unix.ITIMER_REAL, &[4]int64{-1, 0, 0, 0}, nil)
-		s.Call("setitimer", unix.ITIMER_REAL, emutest.Bad, nil)
-		s.Call("setitimer", unix.ITIMER_REAL, nil, emutest.Bad)
-		s.Call("getitimer", unix.ITIMER_REAL, emutest.Bad)
+		s.Call("setitimer", unix.ITIMER_REAL, Bad, nil)
+		s.Call("setitimer", unix.ITIMER_REAL, nil, Bad)
+		s.Call("getitimer", unix.ITIMER_REAL, Bad)
 
 		var id int32
 		type sigevent struct {
@@ -188,17 +187,17 @@ func TestTimers(t *testing.T) {
 			s.Logf("timer_create %v", errno)
 		}
 		create(99, nil)
-		create(unix.CLOCK_MONOTONIC, emutest.Bad)
+		create(unix.CLOCK_MONOTONIC, Bad)
 		create(unix.CLOCK_MONOTONIC_RAW, nil)
 		create(unix.CLOCK_MONOTONIC, &sigevent{Signo: 65})
 		create(unix.CLOCK_MONOTONIC, &sigevent{Signo: 0})
 		create(unix.CLOCK_MONOTONIC, &sigevent{Signo: 10, Notify: 9})
 		create(unix.CLOCK_MONOTONIC, &sigevent{Signo: 10, Notify: 4, TID: 1 << 30})
-		s.Call("timer_create", unix.CLOCK_MONOTONIC, nil, emutest.Bad)
+		s.Call("timer_create", unix.CLOCK_MONOTONIC, nil, Bad)
 		create(unix.CLOCK_MONOTONIC, &sigevent{Notify: 1})
-		fd := emutest.FD(id) // any number will do, it must not show
+		fd := FD(id) // any number will do, it must not show
 		s.Call("timer_settime", fd, 0, nil, nil)
-		s.Call("timer_settime", fd, 0, emutest.Bad, nil)
+		s.Call("timer_settime", fd, 0, Bad, nil)
 		s.Call("timer_settime", fd, 0, &[4]int64{0, -1, 0, 0}, nil)
 		s.Call("timer_settime", 1<<30, 0, &[4]int64{}, nil)
 		value("timer_settime", fd, 0, &[4]int64{3, 4, 100, 5})
@@ -208,14 +207,14 @@ func TestTimers(t *testing.T) {
 		value("timer_gettime", fd)
 		s.Call("timer_delete", fd)
 		s.Call("timer_delete", fd)
-		s.Call("timer_gettime", fd, emutest.Bad)
+		s.Call("timer_gettime", fd, Bad)
 		s.Call("timer_getoverrun", fd)
 	})
 }
 
 // TestTimersFire: signals come in time, with the timer's number and overruns.
 func TestTimersFire(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	g.Machine.State.Blocked = ^uint64(0)
 	pause := func(d int64) { g.Call("nanosleep", timespec(0, d), nil) }
 	g.Must("setitimer", unix.ITIMER_REAL, &[4]int64{0, 0, 0, 2000}, nil)

@@ -7,8 +7,6 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
-
-	"oubliette/internal/emutest"
 )
 
 const cwd = unix.AT_FDCWD
@@ -27,19 +25,19 @@ func TestOpenTwin(t *testing.T) {
 		unix.O_APPEND | unix.O_NONBLOCK | unix.O_RDWR | unix.O_SYNC, unix.O_DSYNC | unix.O_NOATIME,
 		0x40000000 | unix.O_RDWR, unix.O_CLOEXEC, unix.O_NOCTTY, unix.O_ASYNC,
 	}
-	emutest.Twin(t, func(s *emutest.Script) {
+	Twin(t, func(s *Script) {
 		for _, f := range flags {
 			for _, name := range names {
 				tree(s)
 				fd, errno := s.Call("openat", cwd, name, f, 0o640)
 				if errno == 0 {
-					s.Call("fcntl", emutest.FD(fd), unix.F_GETFL)
-					s.Call("fcntl", emutest.FD(fd), unix.F_GETFD)
-					s.Call("fcntl", emutest.FD(fd), 1024+4)
-					s.Call("read", emutest.FD(fd), make([]byte, 8), 8)
-					s.Call("write", emutest.FD(fd), []byte("abc"), 3)
-					s.Call("lseek", emutest.FD(fd), 0, unix.SEEK_CUR)
-					s.Call("close", emutest.FD(fd))
+					s.Call("fcntl", FD(fd), unix.F_GETFL)
+					s.Call("fcntl", FD(fd), unix.F_GETFD)
+					s.Call("fcntl", FD(fd), 1024+4)
+					s.Call("read", FD(fd), make([]byte, 8), 8)
+					s.Call("write", FD(fd), []byte("abc"), 3)
+					s.Call("lseek", FD(fd), 0, unix.SEEK_CUR)
+					s.Call("close", FD(fd))
 				}
 				for _, clean := range []string{"/none", "/d/none"} {
 					_, errno := s.Quiet("unlinkat", cwd, clean, 0)
@@ -51,7 +49,7 @@ func TestOpenTwin(t *testing.T) {
 }
 
 // tree makes what TestOpenTwin opens.
-func tree(s *emutest.Script) {
+func tree(s *Script) {
 	for _, f := range []string{"/f"} {
 		fd, _ := s.Quiet("openat", cwd, f, unix.O_CREAT|unix.O_WRONLY|unix.O_TRUNC, 0o644)
 		s.Quiet("write", fd, []byte("content"), 7)
@@ -66,7 +64,7 @@ func tree(s *emutest.Script) {
 
 func TestOpenat2Twin(t *testing.T) {
 	type how struct{ Flags, Mode, Resolve uint64 }
-	emutest.Twin(t, func(s *emutest.Script) {
+	Twin(t, func(s *Script) {
 		tree(s)
 		dir := s.Open("openat", cwd, "/d", unix.O_PATH)
 		hows := []how{{}, {unix.O_RDWR, 0, 0}, {unix.O_RDWR, 0o600, 0}, {unix.O_CREAT, 0o10000, 0}, {unix.O_CREAT, 0o644, 0},
@@ -79,8 +77,8 @@ func TestOpenat2Twin(t *testing.T) {
 				s.Logf("%+v", h)
 				fd, errno := s.Call("openat2", cwd, name, &h, 24)
 				if errno == 0 {
-					s.Call("fcntl", emutest.FD(fd), unix.F_GETFL)
-					s.Call("close", emutest.FD(fd))
+					s.Call("fcntl", FD(fd), unix.F_GETFL)
+					s.Call("close", FD(fd))
 				}
 				s.Quiet("unlinkat", cwd, "/new", 0)
 			}
@@ -94,8 +92,8 @@ func TestOpenat2Twin(t *testing.T) {
 		h := how{}
 		s.Call("openat2", cwd, "/f", &h, 23)
 		s.Call("openat2", cwd, "/f", &h, 4097)
-		s.Call("openat2", cwd, "/f", emutest.Bad, 24)
-		s.Call("openat2", cwd, emutest.Bad, &h, 24)
+		s.Call("openat2", cwd, "/f", Bad, 24)
+		s.Call("openat2", cwd, Bad, &h, 24)
 		s.Call("openat2", cwd, "/f", make([]byte, 40), 40)
 		s.Call("openat2", cwd, "/f", append(make([]byte, 39), 1), 40)
 		s.Call("openat2", cwd, "", &h, 24)
@@ -110,7 +108,7 @@ func TestOpenat2Twin(t *testing.T) {
 }
 
 func TestPermissionTwin(t *testing.T) {
-	emutest.Twin(t, func(s *emutest.Script) {
+	Twin(t, func(s *Script) {
 		tree(s)
 		for mode := range 8 {
 			s.Quiet("fchmodat", cwd, "/f", mode<<6)
@@ -130,7 +128,7 @@ func TestPermissionTwin(t *testing.T) {
 }
 
 func TestReadWriteTwin(t *testing.T) {
-	emutest.Twin(t, func(s *emutest.Script) {
+	Twin(t, func(s *Script) {
 		fd := s.Open("openat", cwd, "/f", unix.O_CREAT|unix.O_RDWR, 0o644)
 		dir := s.Open("openat", cwd, "/", unix.O_RDONLY|unix.O_DIRECTORY, 0)
 		path := s.Open("openat", cwd, "/f", unix.O_PATH, 0)
@@ -142,10 +140,10 @@ func TestReadWriteTwin(t *testing.T) {
 		all := []any{fd, dir, path, ro, wo, app, none, -1, 1 << 31}
 		for _, f := range all {
 			for _, n := range []any{0, 1, 5, 4096, uint64(1) << 47, uint64(1) << 62, uint64(1) << 63, ^uint64(0)} {
-				s.Call("pread64", f, emutest.Bad, n, 0)
-				s.Call("pwrite64", f, emutest.Bad, n, 5)
+				s.Call("pread64", f, Bad, n, 0)
+				s.Call("pwrite64", f, Bad, n, 5)
 				s.Call("pread64", f, uint64(1)<<63, n, 0)
-				s.Call("read", f, emutest.Bad, n)
+				s.Call("read", f, Bad, n)
 				s.Call("write", f, uint64(1)<<63, n)
 			}
 			s.Call("pread64", f, make([]byte, 5), 5, -1)
@@ -156,9 +154,9 @@ func TestReadWriteTwin(t *testing.T) {
 			s.Call("write", f, []byte("123"), 3)
 			s.Call("lseek", f, 0, unix.SEEK_CUR)
 			s.Call("lseek", f, 2, unix.SEEK_SET)
-			s.Call("read", f, emutest.Edge("wxyz"), 100)
+			s.Call("read", f, Edge("wxyz"), 100)
 			s.Call("lseek", f, 0, unix.SEEK_CUR)
-			s.Call("write", f, emutest.Edge("abc"), 100)
+			s.Call("write", f, Edge("abc"), 100)
 			s.Call("write", f, []byte{}, 0)
 			s.Call("read", f, []byte{}, 0)
 			s.Call("ftruncate", f, 9)
@@ -171,13 +169,13 @@ func TestReadWriteTwin(t *testing.T) {
 }
 
 func TestVectorTwin(t *testing.T) {
-	emutest.Twin(t, func(s *emutest.Script) {
+	Twin(t, func(s *Script) {
 		fd := s.Open("openat", cwd, "/f", unix.O_CREAT|unix.O_RDWR, 0o644)
-		s.Call("writev", fd, emutest.Iov{[]byte("one"), {}, []byte("two"), []byte("three")}, 4)
-		s.Call("pwritev", fd, emutest.Iov{[]byte("ONE"), []byte("TWO")}, 2, 1)
+		s.Call("writev", fd, Iov{[]byte("one"), {}, []byte("two"), []byte("three")}, 4)
+		s.Call("pwritev", fd, Iov{[]byte("ONE"), []byte("TWO")}, 2, 1)
 		s.Call("lseek", fd, 0, 0)
-		bufs := func() emutest.Iov {
-			return emutest.Iov{make([]byte, 2), make([]byte, 0), make([]byte, 4), make([]byte, 9)}
+		bufs := func() Iov {
+			return Iov{make([]byte, 2), make([]byte, 0), make([]byte, 4), make([]byte, 9)}
 		}
 		s.Call("readv", fd, bufs(), 4)
 		s.Call("readv", fd, bufs(), 3)
@@ -185,24 +183,24 @@ func TestVectorTwin(t *testing.T) {
 		s.Call("preadv", fd, bufs(), 4, -1)
 		s.Call("preadv", fd, bufs(), 4, -2)
 		for _, n := range []any{0, 1024, 1025, -1, uint64(1) << 32} {
-			s.Call("readv", fd, emutest.Bad, n)
-			s.Call("writev", fd, emutest.Bad, n)
-			s.Call("preadv", fd, emutest.Bad, n, 0)
-			s.Call("readv", -1, emutest.Bad, n)
+			s.Call("readv", fd, Bad, n)
+			s.Call("writev", fd, Bad, n)
+			s.Call("preadv", fd, Bad, n, 0)
+			s.Call("readv", -1, Bad, n)
 		}
 		for _, f := range []int{0, 1, 2, 4, 8, 0x10, 0x20, 0x30, 0x100, 0x200, 1 << 30} {
 			s.Call("preadv2", fd, bufs(), 4, 0, 0, f)
 			s.Logf("flags %#x", f)
-			s.Call("pwritev2", fd, emutest.Iov{[]byte("zz")}, 1, 2, 0, f)
+			s.Call("pwritev2", fd, Iov{[]byte("zz")}, 1, 2, 0, f)
 			s.Call("lseek", fd, 0, unix.SEEK_CUR)
-			s.Call("pwritev2", fd, emutest.Iov{[]byte("yy")}, 1, -1, -1, f)
+			s.Call("pwritev2", fd, Iov{[]byte("yy")}, 1, -1, -1, f)
 			s.Call("lseek", fd, 0, unix.SEEK_CUR)
 			s.Call("preadv2", fd, bufs(), 4, -1, -1, f)
 		}
 		s.Call("preadv2", fd, bufs(), 4, -2, 0, 0)
 		app := s.Open("openat", cwd, "/f", unix.O_RDWR|unix.O_APPEND, 0)
-		s.Call("pwritev2", app, emutest.Iov{[]byte("end")}, 1, 1, 0, 0)
-		s.Call("pwritev2", app, emutest.Iov{[]byte("mid")}, 1, 1, 0, 0x20)
+		s.Call("pwritev2", app, Iov{[]byte("end")}, 1, 1, 0, 0)
+		s.Call("pwritev2", app, Iov{[]byte("mid")}, 1, 1, 0, 0x20)
 		s.Call("fcntl", app, unix.F_GETFL)
 		s.Call("pread64", fd, make([]byte, 100), 100, 0)
 		// Structures with hostile addresses and lengths: base, length.
@@ -222,13 +220,13 @@ func TestVectorTwin(t *testing.T) {
 }
 
 func TestSeekTwin(t *testing.T) {
-	emutest.Twin(t, func(s *emutest.Script) {
+	Twin(t, func(s *Script) {
 		fd := s.Open("openat", cwd, "/f", unix.O_CREAT|unix.O_RDWR, 0o644)
 		s.Call("pwrite64", fd, []byte("x"), 1, 100000)
 		var p [2]int32
 		s.Call("pipe2", &p, 0)
 		path := s.Open("openat", cwd, "/f", unix.O_PATH, 0)
-		for _, f := range []any{fd, emutest.FD(p[0]), path, -1} {
+		for _, f := range []any{fd, FD(p[0]), path, -1} {
 			for whence := -1; whence < 6; whence++ {
 				for _, off := range []int64{0, 1, 99999, 100001, 100002, -1, -100001, -100002, 1<<63 - 1, -1 << 63, 1 << 40} {
 					if whence == 0 && off > 1<<40 {
@@ -242,7 +240,7 @@ func TestSeekTwin(t *testing.T) {
 }
 
 func TestTruncateTwin(t *testing.T) {
-	emutest.Twin(t, func(s *emutest.Script) {
+	Twin(t, func(s *Script) {
 		tree(s)
 		s.Quiet("mknodat", cwd, "/fifo", unix.S_IFIFO|0o600, 0)
 		for _, name := range []string{"/f", "/d", "/l", "/none", "/fifo", "", "/loop", "/f/"} {
@@ -250,14 +248,14 @@ func TestTruncateTwin(t *testing.T) {
 				s.Call("truncate", name, n)
 			}
 		}
-		s.Call("truncate", emutest.Bad, 0)
+		s.Call("truncate", Bad, 0)
 		fd := s.Open("openat", cwd, "/f", unix.O_RDWR, 0)
 		ro := s.Open("openat", cwd, "/f", unix.O_RDONLY, 0)
 		dir := s.Open("openat", cwd, "/d", unix.O_RDONLY, 0)
 		path := s.Open("openat", cwd, "/f", unix.O_PATH, 0)
 		var p [2]int32
 		s.Call("pipe2", &p, 0)
-		for _, f := range []any{ro, dir, path, emutest.FD(p[1]), -1, fd} {
+		for _, f := range []any{ro, dir, path, FD(p[1]), -1, fd} {
 			s.Call("ftruncate", f, 10)
 			for _, mode := range []int{0, 1, 2, 3, 8, 0x10, 0x11, 0x20, 0x40, 0x41, 0x80, 0x81, 0x100, 9, 0x21} {
 				if mode == 0x80 || mode == 0x40 {
@@ -286,7 +284,7 @@ func TestTruncateTwin(t *testing.T) {
 }
 
 func TestCopyTwin(t *testing.T) {
-	emutest.Twin(t, func(s *emutest.Script) {
+	Twin(t, func(s *Script) {
 		tree(s)
 		a := s.Open("openat", cwd, "/f", unix.O_RDWR, 0)
 		b := s.Open("openat", cwd, "/g", unix.O_RDWR|unix.O_CREAT, 0o600)
@@ -297,14 +295,14 @@ func TestCopyTwin(t *testing.T) {
 		var p [2]int32
 		s.Call("pipe2", &p, unix.O_NONBLOCK)
 		off := func(n int64) *int64 { return &n }
-		files := []any{a, b, ro, wo, app, dir, emutest.FD(p[0]), emutest.FD(p[1]), -1}
+		files := []any{a, b, ro, wo, app, dir, FD(p[0]), FD(p[1]), -1}
 		for _, in := range files {
 			for _, out := range files {
 				at := off(2)
 				s.Call("sendfile", out, in, at, 3)
 				s.Logf("at %d", *at)
 				s.Call("sendfile", out, in, off(-1), 3)
-				s.Call("sendfile", out, in, emutest.Bad, 3)
+				s.Call("sendfile", out, in, Bad, 3)
 				x, y := off(1), off(4)
 				s.Call("copy_file_range", in, x, out, y, 3, 0)
 				s.Logf("at %d %d", *x, *y)
@@ -313,7 +311,7 @@ func TestCopyTwin(t *testing.T) {
 				s.Call("copy_file_range", in, off(1), out, off(1<<62), uint64(1)<<62, 0)
 				s.Call("copy_file_range", in, off(-1), out, off(1), 1, 0)
 				s.Call("copy_file_range", in, off(0), out, off(0), 1, 1)
-				s.Call("copy_file_range", in, emutest.Bad, out, off(0), 1, 0)
+				s.Call("copy_file_range", in, Bad, out, off(0), 1, 0)
 			}
 		}
 		s.Call("lseek", a, 0, 0)
@@ -331,7 +329,7 @@ func TestCopyTwin(t *testing.T) {
 }
 
 func TestDupTwin(t *testing.T) {
-	emutest.Twin(t, func(s *emutest.Script) {
+	Twin(t, func(s *Script) {
 		fd := s.Open("openat", cwd, "/f", unix.O_CREAT|unix.O_RDWR|unix.O_CLOEXEC, 0o644)
 		other := s.Open("openat", cwd, "/f", unix.O_RDWR, 0o644)
 		d := s.Open("dup", fd)
@@ -374,7 +372,7 @@ func TestDupTwin(t *testing.T) {
 }
 
 func TestFcntlTwin(t *testing.T) {
-	emutest.Twin(t, func(s *emutest.Script) {
+	Twin(t, func(s *Script) {
 		fd := s.Open("openat", cwd, "/f", unix.O_CREAT|unix.O_RDWR, 0o644)
 		ro := s.Open("openat", cwd, "/f", unix.O_RDONLY, 0)
 		path := s.Open("openat", cwd, "/f", unix.O_PATH, 0)
@@ -383,7 +381,7 @@ func TestFcntlTwin(t *testing.T) {
 			for cmd := -1; cmd < 45; cmd++ {
 				switch cmd {
 				case unix.F_GETLK, unix.F_SETLK, unix.F_SETLKW, unix.F_OFD_GETLK, unix.F_OFD_SETLK, unix.F_OFD_SETLKW:
-					s.Call("fcntl", f, cmd, emutest.Bad)
+					s.Call("fcntl", f, cmd, Bad)
 				case unix.F_SETOWN, unix.F_SETSIG:
 					s.Call("fcntl", f, cmd, 0)
 					s.Call("fcntl", f, cmd, 4000000)
@@ -420,17 +418,17 @@ func TestFcntlTwin(t *testing.T) {
 			s.Call("fcntl", f, unix.F_SET_RW_HINT, &hint)
 			hint = 6
 			s.Call("fcntl", f, unix.F_SET_RW_HINT, &hint)
-			s.Call("fcntl", f, unix.F_SET_RW_HINT, emutest.Bad)
+			s.Call("fcntl", f, unix.F_SET_RW_HINT, Bad)
 		}
 		var p [2]int32
 		s.Call("pipe2", &p, 0)
-		s.Call("fcntl", emutest.FD(p[0]), unix.F_GETPIPE_SZ)
-		s.Call("fcntl", emutest.FD(p[0]), unix.F_SETPIPE_SZ, 5000)
+		s.Call("fcntl", FD(p[0]), unix.F_GETPIPE_SZ)
+		s.Call("fcntl", FD(p[0]), unix.F_SETPIPE_SZ, 5000)
 	})
 }
 
 func TestIoctlTwin(t *testing.T) {
-	emutest.Twin(t, func(s *emutest.Script) {
+	Twin(t, func(s *Script) {
 		fd := s.Open("openat", cwd, "/f", unix.O_CREAT|unix.O_RDWR, 0o644)
 		s.Call("write", fd, []byte("12345"), 5)
 		s.Call("lseek", fd, 2, 0)
@@ -439,12 +437,12 @@ func TestIoctlTwin(t *testing.T) {
 		ev := s.Open("eventfd2", 0, 0)
 		var p [2]int32
 		s.Call("pipe2", &p, 0)
-		for _, f := range []any{fd, path, ev, emutest.FD(p[0]), -1, dir} {
+		for _, f := range []any{fd, path, ev, FD(p[0]), -1, dir} {
 			for _, r := range []int{0x541b, 0x5460, 2} {
 				if out := make([]byte, 8); r != 0x5460 { // blocks in use
 					s.Call("ioctl", f, r, out)
 				}
-				s.Call("ioctl", f, r, emutest.Bad)
+				s.Call("ioctl", f, r, Bad)
 			}
 			s.Call("ioctl", f, 0x5451, 0)
 			s.Call("fcntl", f, unix.F_GETFD)
@@ -454,16 +452,16 @@ func TestIoctlTwin(t *testing.T) {
 				s.Call("ioctl", f, 0x5421, &on)
 				s.Call("fcntl", f, unix.F_GETFL)
 			}
-			s.Call("ioctl", f, 0x5421, emutest.Bad)
-			s.Call("ioctl", f, 0x5401, emutest.Bad)
-			s.Call("ioctl", f, 0x5413, emutest.Bad)
-			s.Call("ioctl", f, 0xdeadbeef, emutest.Bad)
+			s.Call("ioctl", f, 0x5421, Bad)
+			s.Call("ioctl", f, 0x5401, Bad)
+			s.Call("ioctl", f, 0x5413, Bad)
+			s.Call("ioctl", f, 0xdeadbeef, Bad)
 		}
 	})
 }
 
 func TestFlockTwin(t *testing.T) {
-	emutest.Twin(t, func(s *emutest.Script) {
+	Twin(t, func(s *Script) {
 		a := s.Open("openat", cwd, "/f", unix.O_CREAT|unix.O_RDWR, 0o644)
 		b := s.Open("openat", cwd, "/f", unix.O_RDONLY, 0)
 		path := s.Open("openat", cwd, "/f", unix.O_PATH, 0)
@@ -503,7 +501,7 @@ type lockArg struct {
 // TestRecordLockTwin: OFD locks through two descriptions show splitting and
 // joining; POSIX locks of one process never conflict.
 func TestRecordLockTwin(t *testing.T) {
-	emutest.Twin(t, func(s *emutest.Script) {
+	Twin(t, func(s *Script) {
 		a := s.Open("openat", cwd, "/f", unix.O_CREAT|unix.O_RDWR, 0o644)
 		b := s.Open("openat", cwd, "/f", unix.O_RDWR, 0)
 		s.Call("write", a, make([]byte, 50), 50)
@@ -570,7 +568,7 @@ func TestRecordLockTwin(t *testing.T) {
 }
 
 func TestMemfdTwin(t *testing.T) {
-	emutest.Twin(t, func(s *emutest.Script) {
+	Twin(t, func(s *Script) {
 		long := make([]byte, 260)
 		for i := range long {
 			long[i] = 'x'
@@ -578,7 +576,7 @@ func TestMemfdTwin(t *testing.T) {
 		for _, n := range []int{0, 1, 249, 250, 259} {
 			s.Call("memfd_create", string(long[:n]), 0)
 		}
-		s.Call("memfd_create", emutest.Bad, 0)
+		s.Call("memfd_create", Bad, 0)
 		for _, f := range []int{0x20, 0x18, 1 << 31, -1} {
 			s.Call("memfd_create", "x", f)
 		}
@@ -605,23 +603,23 @@ func TestMemfdTwin(t *testing.T) {
 }
 
 func TestPipeTwin(t *testing.T) {
-	emutest.Twin(t, func(s *emutest.Script) {
+	Twin(t, func(s *Script) {
 		var p [2]int32
 		s.Call("pipe2", &p, unix.O_NONBLOCK)
-		r, w := emutest.FD(p[0]), emutest.FD(p[1])
+		r, w := FD(p[0]), FD(p[1])
 		for _, f := range []any{r, w} {
 			s.Call("read", f, make([]byte, 4), 4)
 			s.Call("read", f, make([]byte, 4), 0)
 			s.Call("pread64", f, make([]byte, 4), 4, 0)
 			s.Call("pwrite64", f, make([]byte, 4), 4, 0)
-			s.Call("preadv2", f, emutest.Iov{make([]byte, 4)}, 1, -1, -1, 0)
-			s.Call("preadv", f, emutest.Iov{make([]byte, 4)}, 1, 0)
-			s.Call("pwritev", f, emutest.Iov{make([]byte, 4)}, 1, 0)
+			s.Call("preadv2", f, Iov{make([]byte, 4)}, 1, -1, -1, 0)
+			s.Call("preadv", f, Iov{make([]byte, 4)}, 1, 0)
+			s.Call("pwritev", f, Iov{make([]byte, 4)}, 1, 0)
 		}
 		s.Call("write", w, []byte("hello"), 5)
-		s.Call("write", w, emutest.Bad, 5)
+		s.Call("write", w, Bad, 5)
 		s.Call("ioctl", r, 0x541b, make([]byte, 4))
-		s.Call("readv", r, emutest.Iov{make([]byte, 2), make([]byte, 9)}, 2)
+		s.Call("readv", r, Iov{make([]byte, 2), make([]byte, 9)}, 2)
 		big := make([]byte, 100000)
 		s.Call("write", w, big, len(big))
 		s.Call("write", w, big, len(big))
@@ -641,7 +639,7 @@ func TestHostileArguments(t *testing.T) {
 		"sendfile", "copy_file_range", "truncate", "ftruncate", "fallocate", "fsync", "fdatasync", "syncfs", "sync_file_range",
 		"readahead", "fadvise64", "open", "openat", "openat2", "creat", "dup", "dup2", "dup3", "close_range", "fcntl", "flock",
 		"ioctl", "mmap", "memfd_create", "mincore", "madvise"}
-	g := emutest.New(t)
+	g := NewGuest(t)
 	values = append(values, g.Machine.Map(0, 1<<16, unix.PROT_READ|unix.PROT_WRITE), g.Machine.Map(0, 1<<14, unix.PROT_READ))
 	seed := uint64(1)
 	next := func() uint64 {

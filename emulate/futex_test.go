@@ -6,13 +6,11 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
-
-	"oubliette/internal/emutest"
 )
 
 // TestFutex: no operation that names a thread reaches the kernel.
 func TestFutex(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	made := false
 	g.Machine.OnNative = func(int, [6]uint64) (uint64, error) { made = true; return 0, nil }
 	for op := range 1 << 10 {

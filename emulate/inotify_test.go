@@ -9,8 +9,6 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
-
-	"oubliette/internal/emutest"
 )
 
 var inNames = []string{"ACCESS", "MODIFY", "ATTRIB", "CLOSE_WRITE", "CLOSE_NOWRITE", "OPEN", "MOVED_FROM", "MOVED_TO", "CREATE",
@@ -258,7 +256,7 @@ func TestInotifyOverflow(t *testing.T) {
 
 // A read without O_NONBLOCK sleeps until something happens, and poll tells.
 func TestInotifyBlocks(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	in := g.Must("inotify_init")
 	g.Must("mkdir", "/d", 0o755)
 	g.Must("inotify_add_watch", in, "/d", unix.IN_CREATE)
@@ -292,7 +290,7 @@ func TestInotifyBlocks(t *testing.T) {
 
 // What a guest can make the host keep is bounded.
 func TestInotifyBounds(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	n := 0
 	for {
 		_, errno := g.Call("inotify_init1", 0)

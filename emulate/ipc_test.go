@@ -9,7 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"oubliette/emulate"
-	"oubliette/internal/emutest"
 )
 
 // TestHostileIPC: whatever the arguments, the calls on pipes, readiness, timers
@@ -21,9 +20,9 @@ func TestHostileIPC(t *testing.T) {
 		"semtimedop", "setitimer", "shmat", "shmctl", "shmdt", "shmget", "signalfd4", "splice", "tee", "timer_create",
 		"timer_delete", "timer_getoverrun", "timer_gettime", "timer_settime", "timerfd_create", "timerfd_gettime",
 		"timerfd_settime", "vmsplice", "write"}
-	g := emutest.New(t)
+	g := NewGuest(t)
 	memory := []uint64{g.Machine.Map(0, 1<<16, unix.PROT_READ|unix.PROT_WRITE), g.Machine.Map(0, 1<<14, unix.PROT_READ)}
-	values := []uint64{0, 0xfff, emutest.Bad, 1 << 31, 1<<32 - 1, 1 << 47, 1 << 63, ^uint64(0), ^uint64(4096)}
+	values := []uint64{0, 0xfff, Bad, 1 << 31, 1<<32 - 1, 1 << 47, 1 << 63, ^uint64(0), ^uint64(4096)}
 	rng := rand.New(rand.NewSource(1))
 	fill := make([]byte, 1<<12)
 	for i := range 20000 {

@@ -8,22 +8,21 @@ import (
 	"golang.org/x/sys/unix"
 
 	"oubliette/emulate"
-	"oubliette/internal/emutest"
 )
 
-func lockCall(g *emutest.Guest, fd uint64, cmd int, kind int16, start, n int64) unix.Errno {
+func lockCall(g *Guest, fd uint64, cmd int, kind int16, start, n int64) unix.Errno {
 	_, errno := g.Call("fcntl", fd, cmd, &lockArg{Type: kind, Start: start, Len: n})
 	return errno
 }
 
-func startLock(g *emutest.Guest, fd uint64, start, n int64) *emutest.Started {
+func startLock(g *Guest, fd uint64, start, n int64) *Started {
 	return g.Start("fcntl", fd, unix.F_SETLKW, &lockArg{Type: unix.F_WRLCK, Start: start, Len: n})
 }
 
 // TestRecordLockWaits: between processes locks conflict, wait, and end with any
 // close and with the process.
 func TestRecordLockWaits(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	fd := g.Must("openat", cwd, "/f", unix.O_CREAT|unix.O_RDWR, 0o644)
 	child := g.Fork()
 	const w, u = unix.F_WRLCK, unix.F_UNLCK
@@ -85,7 +84,7 @@ func TestRecordLockWaits(t *testing.T) {
 
 // TestFlockWaits: locks belong to the description, whoever has it.
 func TestFlockWaits(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	a := g.Must("openat", cwd, "/f", unix.O_CREAT|unix.O_RDWR, 0o644)
 	b := g.Must("openat", cwd, "/f", unix.O_RDWR, 0)
 	child := g.Fork()
@@ -103,7 +102,7 @@ func TestFlockWaits(t *testing.T) {
 
 // TestOFDLockWaits: so do OFD locks.
 func TestOFDLockWaits(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	a := g.Must("openat", cwd, "/f", unix.O_CREAT|unix.O_RDWR, 0o644)
 	b := g.Must("openat", cwd, "/f", unix.O_RDWR, 0)
 	if errno := lockCall(g, a, unix.F_OFD_SETLK, unix.F_WRLCK, 0, 0); errno != 0 {

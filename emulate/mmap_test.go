@@ -10,12 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"oubliette/fdtable"
-	"oubliette/internal/emutest"
 	"oubliette/internal/sysno"
 )
 
 // mapper makes g's native mmap calls in this process, with the real arena.
-func mapper(t *testing.T, g *emutest.Guest) {
+func mapper(t *testing.T, g *Guest) {
 	t.Helper()
 	ro, err := g.Arena.ReadOnly()
 	if err != nil {
@@ -37,7 +36,7 @@ func mapper(t *testing.T, g *emutest.Guest) {
 
 // TestMmapErrors: the checks of do_mmap, which need no mapping.
 func TestMmapErrors(t *testing.T) {
-	emutest.Twin(t, func(s *emutest.Script) {
+	Twin(t, func(s *Script) {
 		if s.Emulated {
 			mapper(t, s.Guest)
 		}
@@ -70,7 +69,7 @@ func TestMmapErrors(t *testing.T) {
 // TestMmap: a mapping shows the file, a shared one writes it, and what may not
 // be written can never be.
 func TestMmap(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	mapper(t, g)
 	g.WriteFile("/f", "hello, world")
 	rw := g.Must("openat", cwd, "/f", unix.O_RDWR, 0)
@@ -115,7 +114,7 @@ func TestMmap(t *testing.T) {
 
 // TestMmapSealed: a sealed file maps for reading.
 func TestMmapSealed(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	mapper(t, g)
 	fd := g.Must("memfd_create", "x", unix.MFD_ALLOW_SEALING)
 	g.Must("write", fd, []byte("abc"), 3)

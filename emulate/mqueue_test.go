@@ -11,27 +11,26 @@ import (
 	"golang.org/x/sys/unix"
 
 	"oubliette/emulate"
-	"oubliette/internal/emutest"
 )
 
 func TestMqueue(t *testing.T) {
 	name := fmt.Sprintf("oubliette-%d", os.Getpid())
-	emutest.Twin(t, func(s *emutest.Script) {
+	Twin(t, func(s *Script) {
 		if !s.Emulated {
 			s.T.Cleanup(func() { _, _ = s.Quiet("mq_unlink", name) })
 		}
-		open := func(flags, mode int, attr any) emutest.FD {
+		open := func(flags, mode int, attr any) FD {
 			s.T.Helper()
 			fd, errno := s.Quiet("mq_open", name, flags, mode, attr)
 			s.Logf("mq_open %v", errno)
 			if errno == 0 && !s.Emulated {
 				s.T.Cleanup(func() { _ = unix.Close(int(fd)) })
 			}
-			return emutest.FD(fd)
+			return FD(fd)
 		}
 		attr := func(maxmsg, size int64) *[8]int64 { return &[8]int64{0, maxmsg, size} }
 		open(unix.O_RDWR, 0, nil)
-		open(unix.O_RDWR|unix.O_CREAT, 0o600, emutest.Bad)
+		open(unix.O_RDWR|unix.O_CREAT, 0o600, Bad)
 		for _, a := range [][2]int64{{0, 10}, {10, 0}, {1 << 40, 10}, {10, 1 << 40}} {
 			open(unix.O_RDWR|unix.O_CREAT, 0o600, attr(a[0], a[1]))
 		}
@@ -44,7 +43,7 @@ func TestMqueue(t *testing.T) {
 		open(3, 0, nil)
 		ro := open(unix.O_RDONLY, 0, nil)
 		pollBits(s, q)
-		send := func(fd emutest.FD, text string, prio int) {
+		send := func(fd FD, text string, prio int) {
 			s.T.Helper()
 			s.Call("mq_timedsend", fd, []byte(text), len(text), prio, nil)
 		}
@@ -56,16 +55,16 @@ func TestMqueue(t *testing.T) {
 		send(q, "low again", 1)
 		send(q, "full", 1)
 		pollBits(s, q)
-		s.Call("mq_timedsend", q, emutest.Bad, 4, 0, nil)
-		s.Call("mq_timedsend", q, emutest.Bad, 4, 0, timespec(0, -1))
-		s.Call("mq_timedsend", -1, emutest.Bad, 4, 0, nil)
+		s.Call("mq_timedsend", q, Bad, 4, 0, nil)
+		s.Call("mq_timedsend", q, Bad, 4, 0, timespec(0, -1))
+		s.Call("mq_timedsend", -1, Bad, 4, 0, nil)
 		got := [8]int64{}
 		s.Call("mq_getsetattr", q, nil, &got)
 		s.Logf("%v", got)
 		s.Call("read", q, make([]byte, 20), 20)
 		s.Call("read", q, make([]byte, 100), 100)
 		s.Call("write", q, make([]byte, 100), 100)
-		s.Call("mq_getsetattr", q, attr(1, 1), emutest.Bad)
+		s.Call("mq_getsetattr", q, attr(1, 1), Bad)
 		s.Call("mq_getsetattr", q, &[8]int64{1}, nil)
 		s.Call("mq_getsetattr", q, nil, &got)
 		s.Logf("%v", got)
@@ -80,7 +79,7 @@ func TestMqueue(t *testing.T) {
 		for range 4 {
 			recv(16)
 		}
-		s.Call("mq_notify", q, emutest.Bad)
+		s.Call("mq_notify", q, Bad)
 		s.Call("mq_notify", q, append(make([]byte, 8), 70, 0, 0, 0, 0, 0, 0, 0))
 		s.Call("mq_notify", q, nil)
 		s.Call("mq_unlink", name)
@@ -91,7 +90,7 @@ func TestMqueue(t *testing.T) {
 // TestMqueueWaits: sender and receiver wait for each other; the notification
 // comes once, and not to a queue somebody waits at.
 func TestMqueueWaits(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	q := g.Must("mq_open", "q", unix.O_RDWR|unix.O_CREAT, 0o600, &[8]int64{0, 1, 8})
 	other := g.Fork()
 	sev := make([]byte, 64)

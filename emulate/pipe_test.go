@@ -8,11 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"oubliette/emulate"
-	"oubliette/internal/emutest"
 )
 
 // pipe2 gives the ends of a pipe, closed natively when the script is over.
-func pipe2(s *emutest.Script, flags int) (r, w emutest.FD) {
+func pipe2(s *Script, flags int) (r, w FD) {
 	s.T.Helper()
 	var fds [2]int32
 	if _, errno := s.Call("pipe2", &fds, flags); errno != 0 {
@@ -24,11 +23,11 @@ func pipe2(s *emutest.Script, flags int) (r, w emutest.FD) {
 			_ = unix.Close(int(fds[1]))
 		})
 	}
-	return emutest.FD(fds[0]), emutest.FD(fds[1])
+	return FD(fds[0]), FD(fds[1])
 }
 
 // pollBits logs what poll(2) says of a descriptor.
-func pollBits(s *emutest.Script, fd emutest.FD) {
+func pollBits(s *Script, fd FD) {
 	s.T.Helper()
 	p := struct {
 		FD              int32
@@ -39,10 +38,10 @@ func pollBits(s *emutest.Script, fd emutest.FD) {
 }
 
 // hold makes a descriptor again that cleanup closes.
-func hold(s *emutest.Script, fd emutest.FD) {
+func hold(s *Script, fd FD) {
 	if !s.Emulated {
 		null, err := unix.Open("/dev/null", unix.O_RDONLY, 0)
-		if err != nil || emutest.FD(null) != fd {
+		if err != nil || FD(null) != fd {
 			s.T.Fatalf("descriptor %d not free: %d %v", fd, null, err)
 		}
 	}
@@ -50,8 +49,8 @@ func hold(s *emutest.Script, fd emutest.FD) {
 
 func TestPipe(t *testing.T) {
 	big := make([]byte, 70000)
-	emutest.Twin(t, func(s *emutest.Script) {
-		s.Call("pipe2", emutest.Bad, 0)
+	Twin(t, func(s *Script) {
+		s.Call("pipe2", Bad, 0)
 		s.Call("pipe2", nil, 1)
 		r, w := pipe2(s, unix.O_NONBLOCK)
 		s.Call("fcntl", r, unix.F_GETPIPE_SZ)
@@ -77,7 +76,7 @@ func TestPipe(t *testing.T) {
 		s.Call("write", w, []byte("hello, world"), 12)
 		count := make([]byte, 4)
 		s.Call("ioctl", r, unix.TIOCINQ, count)
-		s.Call("ioctl", w, unix.TIOCINQ, emutest.Bad)
+		s.Call("ioctl", w, unix.TIOCINQ, Bad)
 		s.Call("ioctl", w, unix.TCGETS, count)
 		pollBits(s, r)
 		s.Call("read", r, make([]byte, 5), 5)
@@ -122,7 +121,7 @@ func FuzzPipe(f *testing.F) {
 	f.Add([]byte{3, 5, 0, 7, 0, 6, 2, 2, 3, 6, 0, 50, 4, 0, 0, 128, 1, 129, 1, 1})
 	f.Add([]byte{0, 129, 0, 129, 0, 129, 0, 1, 1, 129, 0, 128, 1, 200, 0, 77, 2, 1, 0, 77})
 	f.Fuzz(func(t *testing.T, ops []byte) {
-		emutest.Twin(t, func(s *emutest.Script) {
+		Twin(t, func(s *Script) {
 			r, w := pipe2(s, unix.O_NONBLOCK)
 			seq := byte(0)
 			for i := 0; i+1 < len(ops) && i < 200; i += 2 {
@@ -160,7 +159,7 @@ func FuzzPipe(f *testing.F) {
 
 // TestPipeBlocks: readers and writers wait for each other, in pieces.
 func TestPipeBlocks(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	var fds [2]int32
 	g.Must("pipe2", &fds, 0)
 	r, w := fds[0], fds[1]
@@ -200,7 +199,7 @@ func TestPipeBlocks(t *testing.T) {
 
 // TestFIFO: opening one waits for the other side, both ways.
 func TestFIFO(t *testing.T) {
-	emutest.Twin(t, func(s *emutest.Script) {
+	Twin(t, func(s *Script) {
 		s.Call("mknodat", unix.AT_FDCWD, "/fifo", unix.S_IFIFO|0o600, 0)
 		s.Call("openat", unix.AT_FDCWD, "/fifo", unix.O_WRONLY|unix.O_NONBLOCK, 0)
 		r := s.Open("openat", unix.AT_FDCWD, "/fifo", unix.O_RDONLY|unix.O_NONBLOCK, 0)
@@ -224,7 +223,7 @@ func TestFIFO(t *testing.T) {
 		rw = s.Open("openat", unix.AT_FDCWD, "/fifo", unix.O_RDWR|unix.O_NONBLOCK, 0)
 		s.Call("read", rw, make([]byte, 4), 4)
 	})
-	g := emutest.New(t)
+	g := NewGuest(t)
 	g.Must("mknodat", unix.AT_FDCWD, "/fifo", unix.S_IFIFO|0o600, 0)
 	other := g.Fork()
 	read := g.Start("openat", unix.AT_FDCWD, "/fifo", unix.O_RDONLY, 0)

@@ -9,7 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"oubliette/emulate"
-	"oubliette/internal/emutest"
 	"oubliette/internal/sysno"
 )
 
@@ -30,7 +29,7 @@ func result(n uint64, errno unix.Errno) int64 {
 func timespec(sec, nsec int64) *[2]int64 { return &[2]int64{sec, nsec} }
 
 func TestPoll(t *testing.T) {
-	emutest.Twin(t, func(s *emutest.Script) {
+	Twin(t, func(s *Script) {
 		r, w := pipe2(s, 0)
 		set := [3]pollfd{{int32(r), unix.POLLIN, 9}, {-5, unix.POLLIN, 9}, {int32(w), unix.POLLOUT, 9}}
 		poll := func(name string, args ...any) {
@@ -47,17 +46,17 @@ func TestPoll(t *testing.T) {
 		poll("ppoll", 3, nil, nil, 0)
 		poll("ppoll", 3, timespec(0, 0), nil, 99)
 		poll("ppoll", 3, timespec(-1, 0), nil, 8)
-		poll("ppoll", 3, timespec(0, 1e9), emutest.Bad, 8)
-		poll("ppoll", 3, timespec(1, 0), emutest.Bad, 8)
-		poll("ppoll", 3, timespec(1, 0), emutest.Bad, 4)
-		poll("ppoll", 3, emutest.Bad, nil, 8)
+		poll("ppoll", 3, timespec(0, 1e9), Bad, 8)
+		poll("ppoll", 3, timespec(1, 0), Bad, 8)
+		poll("ppoll", 3, timespec(1, 0), Bad, 4)
+		poll("ppoll", 3, Bad, nil, 8)
 		set[1].FD = 1000
 		poll("poll", 3, -1)
-		s.Call("poll", emutest.Bad, 1, 0)
+		s.Call("poll", Bad, 1, 0)
 		s.Call("poll", nil, 0, 1)
 		s.Call("poll", nil, -1, 0)
 		s.Call("poll", nil, 1<<30, 0)
-		s.Call("poll", emutest.Edge(make([]byte, 12)), 2, 0)
+		s.Call("poll", Edge(make([]byte, 12)), 2, 0)
 		left := timespec(0, 2e6)
 		s.Quiet("ppoll", nil, 0, left, nil, 0)
 		s.Logf("left %v", *left)
@@ -69,13 +68,13 @@ func TestPoll(t *testing.T) {
 }
 
 func TestSelect(t *testing.T) {
-	emutest.Twin(t, func(s *emutest.Script) {
+	Twin(t, func(s *Script) {
 		r, w := pipe2(s, 0)
 		var in, out, ex [16]uint64
 		sel := func(name string, nfds int, tail ...any) {
 			s.T.Helper()
 			n, errno := s.Quiet(name, append([]any{nfds, &in, &out, &ex}, tail...)...)
-			has := func(set [16]uint64, fd emutest.FD) bool { return set[fd/64]>>(fd%64)&1 != 0 }
+			has := func(set [16]uint64, fd FD) bool { return set[fd/64]>>(fd%64)&1 != 0 }
 			s.Logf("%s %d %v r %v w %v ex %v", name, result(n, errno), errno, has(in, r), has(out, w), has(ex, r))
 		}
 		all := func() {
@@ -91,22 +90,22 @@ func TestSelect(t *testing.T) {
 		sel("select", nfds, nil)
 		sel("select", -1, timespec(0, 0))
 		sel("select", nfds, timespec(0, -1))
-		sel("select", nfds, emutest.Bad)
+		sel("select", nfds, Bad)
 		s.Quiet("write", w, []byte("x"), 1)
 		all()
 		sel("select", nfds, timespec(9, 9000000))
 		all()
 		sel("pselect6", nfds, timespec(0, 999999999), nil)
 		sel("pselect6", nfds, timespec(0, 1e9), nil)
-		sel("pselect6", nfds, nil, emutest.Bad)
-		sel("pselect6", nfds, nil, &[2]uint64{emutest.Bad, 8})
-		sel("pselect6", nfds, nil, &[2]uint64{emutest.Bad, 7})
+		sel("pselect6", nfds, nil, Bad)
+		sel("pselect6", nfds, nil, &[2]uint64{Bad, 8})
+		sel("pselect6", nfds, nil, &[2]uint64{Bad, 7})
 		sel("pselect6", nfds, timespec(0, 0), &[2]uint64{0, 7})
 		all()
 		in[0] |= 1 << 50 // not open
 		sel("select", 51, timespec(0, 0))
-		s.Call("select", 1<<31-1, emutest.Bad, nil, nil, timespec(0, 0))
-		s.Call("select", 0, emutest.Bad, nil, nil, timespec(0, 0))
+		s.Call("select", 1<<31-1, Bad, nil, nil, timespec(0, 0))
+		s.Call("select", 0, Bad, nil, nil, timespec(0, 0))
 		left := timespec(0, 3000)
 		s.Call("select", 0, nil, nil, nil, left)
 		s.Logf("left %v", *left)
@@ -116,8 +115,8 @@ func TestSelect(t *testing.T) {
 // TestSelectLarge: a set may be shorter than nfds says; only what the table has
 // room for is read and written.
 func TestSelectLarge(t *testing.T) {
-	g := emutest.New(t)
-	set := emutest.Edge(make([]byte, 8))
+	g := NewGuest(t)
+	set := Edge(make([]byte, 8))
 	if n, errno := g.Call("select", 1<<31-1, set, nil, nil, timespec(0, 0)); n != 0 || errno != 0 {
 		t.Errorf("select gives %d, %v", n, errno)
 	}
@@ -126,7 +125,7 @@ func TestSelectLarge(t *testing.T) {
 // TestReadinessWaits: what sleeps wakes when another task makes it ready, and a
 // descriptor closed meanwhile is still watched.
 func TestReadinessWaits(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	var fds [2]int32
 	g.Must("pipe2", &fds, 0)
 	r, w := fds[0], fds[1]
@@ -136,13 +135,13 @@ func TestReadinessWaits(t *testing.T) {
 	g.Must("epoll_ctl", ep, unix.EPOLL_CTL_ADD, r, &ev)
 	set := pollfd{r, unix.POLLIN, 0}
 	var in [16]uint64
-	start := map[string]func() *emutest.Started{
-		"poll": func() *emutest.Started { return other.Start("poll", &set, 1, -1) },
-		"select": func() *emutest.Started {
+	start := map[string]func() *Started{
+		"poll": func() *Started { return other.Start("poll", &set, 1, -1) },
+		"select": func() *Started {
 			in[0] = 1 << r
 			return other.Start("select", r+1, &in, nil, nil, nil)
 		},
-		"epoll": func() *emutest.Started { return other.Start("epoll_pwait", ep, &ev, 1, -1, nil, 8) },
+		"epoll": func() *Started { return other.Start("epoll_pwait", ep, &ev, 1, -1, nil, 8) },
 	}
 	for name, fn := range start {
 		wait := fn()
@@ -178,7 +177,7 @@ func TestReadinessWaits(t *testing.T) {
 
 // TestWaitMask: ppoll's mask holds for the sleep alone.
 func TestWaitMask(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	g.Machine.State.Blocked = 1 << (unix.SIGUSR1 - 1)
 	g.Machine.Signal(emulate.Signal{Number: int(unix.SIGUSR1)}, false)
 	none := uint64(0)
@@ -196,7 +195,7 @@ func TestWaitMask(t *testing.T) {
 
 // TestPollRestarts: a poll that goes on after a stop keeps its deadline.
 func TestPollRestarts(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	nr, _ := sysno.Number("poll")
 	g.Sys.Handlers = map[int]emulate.Handler{nr: g.Handler("poll")}
 	began := time.Now()

@@ -16,13 +16,12 @@ import (
 
 	"oubliette/emulate"
 	"oubliette/emulate/vfs"
-	"oubliette/internal/emutest"
 )
 
 // newProc is a guest with /proc, whose machine tells of this process.
-func newProc(t testing.TB) *emutest.Guest {
+func newProc(t testing.TB) *Guest {
 	t.Helper()
-	g := emutest.New(t)
+	g := NewGuest(t)
 	g.Machine.Files = make(map[string]string)
 	refresh(t, g)
 	if err := g.Sys.FS.Mount("/proc", emulate.NewProc(g.Sys)); err != nil {
@@ -33,7 +32,7 @@ func newProc(t testing.TB) *emutest.Guest {
 }
 
 // refresh reads the host's files of this thread anew.
-func refresh(t testing.TB, g *emutest.Guest) {
+func refresh(t testing.TB, g *Guest) {
 	t.Helper()
 	for _, name := range []string{"stat", "status", "statm", "maps", "smaps", "smaps_rollup"} {
 		p, err := os.ReadFile("/proc/thread-self/" + name)
@@ -45,7 +44,7 @@ func refresh(t testing.TB, g *emutest.Guest) {
 }
 
 // slurp reads a whole file of the guest's.
-func slurp(t testing.TB, g *emutest.Guest, path string) (string, unix.Errno) {
+func slurp(t testing.TB, g *Guest, path string) (string, unix.Errno) {
 	t.Helper()
 	fd, errno := g.Call("open", path, unix.O_RDONLY)
 	if errno != 0 {
@@ -63,7 +62,7 @@ func slurp(t testing.TB, g *emutest.Guest, path string) (string, unix.Errno) {
 	}
 }
 
-func mustSlurp(t testing.TB, g *emutest.Guest, path string) string {
+func mustSlurp(t testing.TB, g *Guest, path string) string {
 	t.Helper()
 	s, errno := slurp(t, g, path)
 	if errno != 0 {
@@ -166,7 +165,7 @@ func TestProcNamesNothing(t *testing.T) {
 
 // walkProc calls fn for everything below path and checks that stat and the
 // directory agree, and that no two have one number.
-func walkProc(t *testing.T, g *emutest.Guest, path string, fn func(string, vfs.Attr)) {
+func walkProc(t *testing.T, g *Guest, path string, fn func(string, vfs.Attr)) {
 	t.Helper()
 	g.Sys.Current = g.Task
 	seen := make(map[uint64]string)
@@ -342,7 +341,7 @@ func TestProcWrites(t *testing.T) {
 	root := g.Task.Cred.EUID == 0
 	child := g.Fork()
 	child.Task.Cred = emulate.Cred{RUID: 1001, EUID: 1001, SUID: 1001, FSUID: 1001}
-	write := func(g *emutest.Guest, path, text string) unix.Errno {
+	write := func(g *Guest, path, text string) unix.Errno {
 		fd, errno := g.Call("open", path, unix.O_WRONLY|unix.O_TRUNC)
 		if errno == 0 {
 			_, errno = g.Call("write", fd, []byte(text), len(text))

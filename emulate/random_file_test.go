@@ -8,15 +8,13 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
-
-	"oubliette/internal/emutest"
 )
 
 // TestRandomTwin makes random calls on a few descriptors of a few files.
 func TestRandomTwin(t *testing.T) {
 	for seed := range uint64(40) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			emutest.Twin(t, func(s *emutest.Script) {
+			Twin(t, func(s *Script) {
 				r := &randomCalls{Script: s, rng: rand.New(rand.NewPCG(seed, 7))}
 				for range 150 {
 					r.step()
@@ -24,9 +22,9 @@ func TestRandomTwin(t *testing.T) {
 				for _, name := range randomNames {
 					fd, errno := s.Call("openat", cwd, name, unix.O_RDONLY, 0)
 					if errno == 0 {
-						s.Call("pread64", emutest.FD(fd), make([]byte, 64), 64, 0)
-						s.Call("lseek", emutest.FD(fd), 0, unix.SEEK_END)
-						s.Call("close", emutest.FD(fd))
+						s.Call("pread64", FD(fd), make([]byte, 64), 64, 0)
+						s.Call("lseek", FD(fd), 0, unix.SEEK_END)
+						s.Call("close", FD(fd))
 					}
 				}
 			})
@@ -37,16 +35,16 @@ func TestRandomTwin(t *testing.T) {
 var randomNames = []string{"/a", "/b", "/l"}
 
 type randomCalls struct {
-	*emutest.Script
+	*Script
 	rng *rand.Rand
-	fds []emutest.FD
+	fds []FD
 }
 
 func (r *randomCalls) n(n int) int { return r.rng.IntN(n) }
 
-func (r *randomCalls) fd() emutest.FD {
+func (r *randomCalls) fd() FD {
 	if len(r.fds) == 0 {
-		return emutest.FD(1 << 31)
+		return FD(1 << 31)
 	}
 	return r.fds[r.n(len(r.fds))]
 }
@@ -66,7 +64,7 @@ func (r *randomCalls) data() []byte {
 
 func (r *randomCalls) keep(fd uint64, errno unix.Errno) {
 	if errno == 0 {
-		r.fds = append(r.fds, emutest.FD(fd))
+		r.fds = append(r.fds, FD(fd))
 	}
 }
 

@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"oubliette/emulate"
-	"oubliette/internal/emutest"
 )
 
 // A script is a twin test as a list of calls over one page of memory that is
@@ -23,7 +22,7 @@ type script []step
 
 type step struct {
 	call string
-	args []any // numbers, buf, me, and what emutest takes
+	args []any // numbers, buf, me, and what Guest.Call takes
 	in   []byte
 	show show
 }
@@ -43,9 +42,9 @@ const (
 const scriptPage = 4096
 
 // hole is an address where nothing is; brink is four bytes before one.
-const hole = emutest.Bad
+const hole = Bad
 
-func brink(n int) emutest.Edge { return bytes.Repeat([]byte{'?'}, n) }
+func brink(n int) Edge { return bytes.Repeat([]byte{'?'}, n) }
 
 func do(call string, args ...any) step { return step{call: call, args: args} }
 
@@ -81,7 +80,7 @@ func (s step) only(w show) step {
 	return s
 }
 
-func (s step) run(k *emutest.Script) {
+func (s step) run(k *Script) {
 	mem := bytes.Repeat([]byte{'?'}, scriptPage)
 	copy(mem, s.in)
 	line := s.call
@@ -90,8 +89,8 @@ func (s step) run(k *emutest.Script) {
 		switch v := a.(type) {
 		case buf:
 			a = mem[v:]
-		case emutest.Edge:
-			a = emutest.Edge(bytes.Clone(v))
+		case Edge:
+			a = Edge(bytes.Clone(v))
 		case me:
 			a = unix.Gettid()
 			if k.Emulated {
@@ -99,7 +98,7 @@ func (s step) run(k *emutest.Script) {
 			}
 		}
 		args = append(args, a)
-		if e, ok := a.(emutest.Edge); ok {
+		if e, ok := a.(Edge); ok {
 			line += fmt.Sprintf(" edge %d", len(e))
 		} else {
 			line += fmt.Sprintf(" %T %v", s.args[i], s.args[i])
@@ -126,7 +125,7 @@ func (s script) twin(t *testing.T) {
 	go func() {
 		defer close(done)
 		runtime.LockOSThread()
-		emutest.Twin(t, func(k *emutest.Script) {
+		Twin(t, func(k *Script) {
 			if k.Emulated {
 				g := k.Guest
 				g.Machine.OnNative = func(int, [6]uint64) (uint64, error) { return 0, nil }

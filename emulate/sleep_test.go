@@ -10,12 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"oubliette/emulate"
-	"oubliette/internal/emutest"
 	"oubliette/internal/sysno"
 )
 
 // interrupt starts a call, lets a signal end it and gives the errno.
-func interrupt(t *testing.T, g *emutest.Guest, call string, args ...any) unix.Errno {
+func interrupt(t *testing.T, g *Guest, call string, args ...any) unix.Errno {
 	t.Helper()
 	p := g.Start(call, args...)
 	if p.Done() {
@@ -30,7 +29,7 @@ func interrupt(t *testing.T, g *emutest.Guest, call string, args ...any) unix.Er
 }
 
 func TestSleepRestart(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	g.Machine.State.Caught = 1 << (unix.SIGUSR1 - 1)
 	rem := &unix.Timespec{Sec: 77}
 	req := g.Machine.Alloc(16)
@@ -53,7 +52,7 @@ func TestSleepRestart(t *testing.T) {
 	if r, err := g.Call("restart_syscall", 1, 2, 3); r != 5 || err != 0 {
 		t.Errorf("restart of a native call: %d, %v", r, err)
 	}
-	if want := (emutest.NativeCall{Nr: sysno.RestartSyscall, Args: [6]uint64{1, 2, 3}}); !slices.Contains(g.Machine.Natives, want) {
+	if want := (NativeCall{Nr: sysno.RestartSyscall, Args: [6]uint64{1, 2, 3}}); !slices.Contains(g.Machine.Natives, want) {
 		t.Errorf("the kernel was asked %v", g.Machine.Natives)
 	}
 	time.Sleep(900 * time.Millisecond)
@@ -87,7 +86,7 @@ func TestSleepRestart(t *testing.T) {
 
 // TestSleepCPU: a process that computes reaches its CPU clock's time.
 func TestSleepCPU(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	p := g.Start("clock_nanosleep", 2, 0, &unix.Timespec{Nsec: 5_000_000}, 0)
 	if p.Done() {
 		t.Fatal("an idle process is done")
@@ -102,7 +101,7 @@ func TestSleepCPU(t *testing.T) {
 }
 
 func TestCPUClocks(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	thread, child := g.Thread(), g.Fork()
 	g.Machine.Spent = emulate.Usage{User: 3 * time.Second, System: 2 * time.Second, MaxRSS: 7}
 	clock := func(pid int, kind int) int { return ^pid<<3 | kind }
@@ -128,7 +127,7 @@ func TestCPUClocks(t *testing.T) {
 }
 
 func TestRandomIsWhole(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	const n = 1<<20 + 3
 	addr := g.Machine.Map(0, n, unix.PROT_READ|unix.PROT_WRITE)
 	if r := g.Must("getrandom", addr, n, 0); r != n {
@@ -145,10 +144,10 @@ func TestRandomIsWhole(t *testing.T) {
 }
 
 func TestKept(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	g.Machine.OnNative = func(int, [6]uint64) (uint64, error) { return 0, nil }
 	g.Must("setpriority", 0, 0, 5)
-	if want := (emutest.NativeCall{Nr: sysno.Must("setpriority"), Args: [6]uint64{0, 0, 5}}); !slices.Contains(g.Machine.Natives, want) {
+	if want := (NativeCall{Nr: sysno.Must("setpriority"), Args: [6]uint64{0, 0, 5}}); !slices.Contains(g.Machine.Natives, want) {
 		t.Errorf("the kernel was told %v", g.Machine.Natives)
 	}
 	g.Must("prctl", unix.PR_SET_CHILD_SUBREAPER, 1)
@@ -180,7 +179,7 @@ func TestKept(t *testing.T) {
 }
 
 func TestSubreaper(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	reaper := g.Fork()
 	reaper.Must("prctl", unix.PR_SET_CHILD_SUBREAPER, 1)
 	child := reaper.Fork()

@@ -10,15 +10,13 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
-
-	"oubliette/internal/emutest"
 )
 
 // msg is struct msghdr, or with others behind it an array of struct mmsghdr.
 type msg struct {
 	Name    []byte
 	NameLen int32 // in: what to say, 0: len(Name)
-	Iov     emutest.Iov
+	Iov     Iov
 	Control []byte
 	Flags   uint32
 	Space   uint64 // out: msg_controllen
@@ -93,7 +91,7 @@ func cmsg(level, kind int32, data ...byte) []byte {
 	return append(p, make([]byte, (8-len(p)%8)%8)...)
 }
 
-func rights(fds ...emutest.FD) []byte {
+func rights(fds ...FD) []byte {
 	var p []byte
 	for _, fd := range fds {
 		p = binary.LittleEndian.AppendUint32(p, uint32(fd))
@@ -103,13 +101,13 @@ func rights(fds ...emutest.FD) []byte {
 
 // sockets is a script about sockets.
 type sockets struct {
-	*emutest.Script
-	fds []emutest.FD
+	*Script
+	fds []FD
 }
 
 func socketTwin(t *testing.T, script func(s *sockets)) {
 	t.Helper()
-	emutest.Twin(t, func(e *emutest.Script) {
+	Twin(t, func(e *Script) {
 		s := &sockets{Script: e}
 		defer func() {
 			for _, fd := range s.fds {
@@ -120,7 +118,7 @@ func socketTwin(t *testing.T, script func(s *sockets)) {
 	})
 }
 
-func (s *sockets) close(fd emutest.FD) {
+func (s *sockets) close(fd FD) {
 	for i, f := range s.fds {
 		if f == fd {
 			s.fds = append(s.fds[:i:i], s.fds[i+1:]...)
@@ -130,23 +128,23 @@ func (s *sockets) close(fd emutest.FD) {
 	s.Call("close", fd)
 }
 
-func (s *sockets) socket(kind int) emutest.FD {
+func (s *sockets) socket(kind int) FD {
 	return s.Open("socket", unix.AF_UNIX, kind|unix.SOCK_NONBLOCK, 0)
 }
 
-func (s *sockets) pair(kind int) (a, b emutest.FD) {
+func (s *sockets) pair(kind int) (a, b FD) {
 	s.T.Helper()
 	var sv [2]int32
 	if _, errno := s.Quiet("socketpair", unix.AF_UNIX, kind|unix.SOCK_NONBLOCK, 0, &sv); errno != 0 {
 		s.T.Fatal(errno)
 	}
-	a, b = emutest.FD(sv[0]), emutest.FD(sv[1])
+	a, b = FD(sv[0]), FD(sv[1])
 	s.fds = append(s.fds, a, b)
 	return a, b
 }
 
 // poll notes the events of each.
-func (s *sockets) poll(fds ...emutest.FD) {
+func (s *sockets) poll(fds ...FD) {
 	s.T.Helper()
 	for _, fd := range fds {
 		p := binary.LittleEndian.AppendUint32(nil, uint32(fd))
@@ -157,7 +155,7 @@ func (s *sockets) poll(fds ...emutest.FD) {
 }
 
 // queued notes what FIONREAD and SIOCOUTQ say.
-func (s *sockets) queued(fds ...emutest.FD) {
+func (s *sockets) queued(fds ...FD) {
 	for _, fd := range fds {
 		var in, out int32
 		_, e1 := s.Quiet("ioctl", fd, unix.TIOCINQ, &in)
@@ -166,14 +164,14 @@ func (s *sockets) queued(fds ...emutest.FD) {
 	}
 }
 
-func (s *sockets) option(fd emutest.FD, name int) {
+func (s *sockets) option(fd FD, name int) {
 	s.T.Helper()
 	p, n := bytes.Repeat([]byte{'?'}, 24), int32(24)
 	_, errno := s.Quiet("getsockopt", fd, unix.SOL_SOCKET, name, p, &n)
 	s.Logf("getsockopt %d: %v %d %q", name, errno, n, p)
 }
 
-func (s *sockets) names(fds ...emutest.FD) {
+func (s *sockets) names(fds ...FD) {
 	for _, fd := range fds {
 		for _, call := range []string{"getsockname", "getpeername"} {
 			p, n := bytes.Repeat([]byte{'?'}, 120), int32(120)
@@ -194,7 +192,7 @@ func (s *sockets) path(name string) []byte {
 	return append([]byte{unix.AF_UNIX, 0}, name...)
 }
 
-func (s *sockets) on(call string, fd emutest.FD, addr []byte) {
+func (s *sockets) on(call string, fd FD, addr []byte) {
 	s.T.Helper()
 	_, errno := s.Quiet(call, fd, addr, len(addr))
 	what := string(addr)
@@ -218,7 +216,7 @@ func gave(n uint64, errno unix.Errno) int {
 }
 
 // drain notes every message until there is none.
-func (s *sockets) drain(fd emutest.FD, size int) {
+func (s *sockets) drain(fd FD, size int) {
 	for range 20 {
 		p := make([]byte, size)
 		n, errno := s.Quiet("read", fd, p, size)
@@ -239,10 +237,10 @@ func TestSocketCreate(t *testing.T) {
 			fd, errno := s.Quiet("socket", a[0], a[1], a[2])
 			s.Logf("socket %v: %v", a, errno)
 			if errno == 0 {
-				s.Call("fcntl", emutest.FD(fd), unix.F_GETFD)
-				s.Call("fcntl", emutest.FD(fd), unix.F_GETFL)
-				s.option(emutest.FD(fd), unix.SO_TYPE)
-				s.Call("close", emutest.FD(fd))
+				s.Call("fcntl", FD(fd), unix.F_GETFD)
+				s.Call("fcntl", FD(fd), unix.F_GETFL)
+				s.option(FD(fd), unix.SO_TYPE)
+				s.Call("close", FD(fd))
 			}
 			var sv [2]int32
 			_, errno = s.Quiet("socketpair", a[0], a[1], a[2], &sv)
@@ -252,16 +250,16 @@ func TestSocketCreate(t *testing.T) {
 				s.Quiet("close", sv[1])
 			}
 		}
-		s.Call("socketpair", unix.AF_UNIX, 1, 0, emutest.Bad)
-		s.Call("socketpair", unix.AF_UNIX, 0x100, 0, emutest.Bad)
-		s.Call("socketpair", -5, 1, 0, emutest.Bad)
+		s.Call("socketpair", unix.AF_UNIX, 1, 0, Bad)
+		s.Call("socketpair", unix.AF_UNIX, 0x100, 0, Bad)
+		s.Call("socketpair", -5, 1, 0, Bad)
 		fd := s.Open("eventfd2", 0, 0)
 		for _, f := range []any{-1, fd} {
 			for _, call := range []string{"bind", "connect", "listen", "accept", "accept4", "getsockname", "getpeername", "getsockopt",
 				"setsockopt", "sendto", "recvfrom", "sendmsg", "recvmsg", "sendmmsg", "recvmmsg", "shutdown"} {
 				s.Call(call, f, 0, 0, 0, 0)
-				s.Call(call, f, emutest.Bad, -1, emutest.Bad, emutest.Bad, emutest.Bad)
-				s.Call(call, f, emutest.Bad, 7, 77, emutest.Bad, 200)
+				s.Call(call, f, Bad, -1, Bad, Bad, Bad)
+				s.Call(call, f, Bad, 7, 77, Bad, 200)
 			}
 		}
 		var st unix.Stat_t
@@ -276,8 +274,8 @@ func TestSocketCreate(t *testing.T) {
 		s.Call("pwrite64", a, make([]byte, 4), 4, 0)
 		s.Call("fsync", a)
 		s.Call("ftruncate", a, 0)
-		s.Call("ioctl", a, unix.TCGETS, emutest.Bad)
-		s.Call("ioctl", a, unix.TIOCINQ, emutest.Bad)
+		s.Call("ioctl", a, unix.TCGETS, Bad)
+		s.Call("ioctl", a, unix.TIOCINQ, Bad)
 		s.Call("fcntl", a, unix.F_SETPIPE_SZ, 4096)
 	})
 }
@@ -299,16 +297,16 @@ func TestSocketPair(t *testing.T) {
 				if kind != unix.SOCK_STREAM {
 					s.Call("sendto", a, []byte("x"), 1, unix.MSG_OOB, nil, 0)
 				}
-				s.Call("write", a, emutest.Bad, 5)
-				s.Call("write", a, emutest.Edge("cut"), 5)
-				s.Call("writev", a, emutest.Iov{[]byte("vec"), nil, []byte("tor")}, 3)
+				s.Call("write", a, Bad, 5)
+				s.Call("write", a, Edge("cut"), 5)
+				s.Call("writev", a, Iov{[]byte("vec"), nil, []byte("tor")}, 3)
 				s.queued(a, b)
 				s.poll(a, b)
 				for _, flags := range []int{unix.MSG_PEEK, unix.MSG_PEEK | unix.MSG_TRUNC, unix.MSG_TRUNC, 0, unix.MSG_WAITALL, unix.MSG_PEEK | unix.MSG_WAITALL} {
 					s.Call("recvfrom", b, make([]byte, 4), 4, flags, nil, nil)
 				}
-				s.Call("read", b, emutest.Bad, 5)
-				s.Call("read", b, make(emutest.Edge, 2), 5)
+				s.Call("read", b, Bad, 5)
+				s.Call("read", b, make(Edge, 2), 5)
 				s.queued(a, b)
 				s.drain(b, 9)
 				s.Call("recvfrom", b, make([]byte, 4), 4, unix.MSG_WAITALL, nil, nil)
@@ -413,9 +411,9 @@ func TestSocketNames(t *testing.T) {
 					}
 					s.on("connect", b, p)
 				}
-				s.Call("bind", a, emutest.Bad, 10)
-				s.Call("bind", a, emutest.Bad, -1)
-				s.Call("connect", a, emutest.Bad, 10)
+				s.Call("bind", a, Bad, 10)
+				s.Call("bind", a, Bad, -1)
+				s.Call("connect", a, Bad, 10)
 				s.Call("listen", b, 5)
 				s.on("bind", a, s.path("/sock"))
 				s.on("bind", b, s.path("/sock"))
@@ -462,7 +460,7 @@ func TestSocketNames(t *testing.T) {
 				s.on("connect", e, s.path("/other"))
 				s.on("bind", e, s.path("/other"))
 				s.poll(b, c, d)
-				for _, f := range []emutest.FD{b, c, d} {
+				for _, f := range []FD{b, c, d} {
 					s.Call("write", f, []byte("x"), 1)
 					s.drain(f, 4)
 					s.names(f)
@@ -490,8 +488,8 @@ func TestSocketAbstract(t *testing.T) {
 					s.Logf("%v %d %q", errno, n, p)
 				}
 				var n int32 = 9
-				s.Call("getsockname", a, emutest.Bad, &n)
-				s.Call("getsockname", a, emutest.Bad, emutest.Bad)
+				s.Call("getsockname", a, Bad, &n)
+				s.Call("getsockname", a, Bad, Bad)
 				for _, other := range socketKinds {
 					o := s.socket(other)
 					s.on("connect", o, name)
@@ -531,7 +529,7 @@ func TestSocketAccept(t *testing.T) {
 				s.Call("accept4", l, nil, nil, 1)
 				s.Call("read", l, make([]byte, 1), 1)
 				s.Call("write", l, make([]byte, 1), 1)
-				var clients []emutest.FD
+				var clients []FD
 				for i := range 4 {
 					c := s.socket(kind)
 					if i == 1 {
@@ -555,17 +553,17 @@ func TestSocketAccept(t *testing.T) {
 					}
 					s.Logf("accept %v %d %.20q", errno, n, p)
 					if errno == 0 {
-						s.fds = append(s.fds, emutest.FD(fd))
-						s.names(emutest.FD(fd))
-						s.Call("fcntl", emutest.FD(fd), unix.F_GETFL)
-						s.poll(emutest.FD(fd))
-						s.drain(emutest.FD(fd), 5)
-						s.Call("write", emutest.FD(fd), []byte("ok"), 2)
+						s.fds = append(s.fds, FD(fd))
+						s.names(FD(fd))
+						s.Call("fcntl", FD(fd), unix.F_GETFL)
+						s.poll(FD(fd))
+						s.drain(FD(fd), 5)
+						s.Call("write", FD(fd), []byte("ok"), 2)
 					}
 				}
 				s.drain(clients[1], 5)
 				s.on("connect", clients[3], s.path("/l"))
-				s.Call("accept", l, emutest.Bad, emutest.Bad)
+				s.Call("accept", l, Bad, Bad)
 				s.poll(clients[3])
 				s.Call("write", clients[3], []byte("x"), 1)
 				s.drain(clients[3], 5)
@@ -591,11 +589,11 @@ func TestSocketDatagram(t *testing.T) {
 		A, B := s.abstract("A"), s.abstract("B")
 		s.on("bind", a, A)
 		s.Call("write", b, []byte("nowhere"), 7)
-		send := func(fd emutest.FD, text string, to []byte) {
+		send := func(fd FD, text string, to []byte) {
 			_, errno := s.Quiet("sendto", fd, []byte(text), len(text), 0, to, len(to))
 			s.Logf("sendto %q %v", text, errno)
 		}
-		recv := func(fd emutest.FD) {
+		recv := func(fd FD) {
 			p, from, n := make([]byte, 4), bytes.Repeat([]byte{'?'}, 130), int32(100)
 			got, errno := s.Quiet("recvfrom", fd, p, 4, unix.MSG_TRUNC, from, &n)
 			s.Logf("recvfrom %d %v %q from %d %.20q", gave(got, errno), errno, p, n, from)
@@ -713,12 +711,12 @@ func TestSocketOptions(t *testing.T) {
 					s.Logf("%v %d %q", errno, n, p)
 				}
 				n := int32(4)
-				s.Call("getsockopt", a, unix.SOL_SOCKET, unix.SO_TYPE, emutest.Bad, &n)
-				s.Call("getsockopt", a, unix.SOL_SOCKET, unix.SO_TYPE, emutest.Bad, emutest.Bad)
-				s.Call("getsockopt", a, unix.SOL_SOCKET, 90, emutest.Bad, &n)
-				s.Call("setsockopt", a, unix.SOL_SOCKET, unix.SO_SNDBUF, emutest.Bad, 4)
-				s.Call("setsockopt", a, unix.SOL_SOCKET, 90, emutest.Bad, 4)
-				s.Call("setsockopt", a, unix.SOL_SOCKET, unix.SO_SNDBUF, emutest.Bad, -4)
+				s.Call("getsockopt", a, unix.SOL_SOCKET, unix.SO_TYPE, Bad, &n)
+				s.Call("getsockopt", a, unix.SOL_SOCKET, unix.SO_TYPE, Bad, Bad)
+				s.Call("getsockopt", a, unix.SOL_SOCKET, 90, Bad, &n)
+				s.Call("setsockopt", a, unix.SOL_SOCKET, unix.SO_SNDBUF, Bad, 4)
+				s.Call("setsockopt", a, unix.SOL_SOCKET, 90, Bad, 4)
+				s.Call("setsockopt", a, unix.SOL_SOCKET, unix.SO_SNDBUF, Bad, -4)
 				b, _ := s.pair(kind)
 				var c [3]int32
 				n = 12
@@ -733,9 +731,9 @@ func TestSocketOptions(t *testing.T) {
 
 // receive notes one recvmsg. The numbers of descriptors do not show; they are
 // closed, except that use is called with the first.
-func (s *sockets) receive(fd emutest.FD, size, control, flags int, use func(emutest.FD)) {
+func (s *sockets) receive(fd FD, size, control, flags int, use func(FD)) {
 	s.T.Helper()
-	m := &msg{Iov: emutest.Iov{bytes.Repeat([]byte{'?'}, size)}, Name: bytes.Repeat([]byte{'?'}, 8), Flags: 0x5555}
+	m := &msg{Iov: Iov{bytes.Repeat([]byte{'?'}, size)}, Name: bytes.Repeat([]byte{'?'}, 8), Flags: 0x5555}
 	if control >= 0 {
 		m.Control = bytes.Repeat([]byte{'?'}, control)
 	}
@@ -743,7 +741,7 @@ func (s *sockets) receive(fd emutest.FD, size, control, flags int, use func(emut
 	s.received(m, gave(n, errno), errno, use)
 }
 
-func (s *sockets) received(m *msg, n int, errno unix.Errno, use func(emutest.FD)) {
+func (s *sockets) received(m *msg, n int, errno unix.Errno, use func(FD)) {
 	pid, _ := s.Quiet("getpid")
 	uid, _ := s.Quiet("getuid")
 	gid, _ := s.Quiet("getgid")
@@ -762,7 +760,7 @@ func (s *sockets) received(m *msg, n int, errno unix.Errno, use func(emutest.FD)
 			s.Logf("%v %v %v %v", v == [3]uint32{uint32(pid), uint32(uid), uint32(gid)}, v[0] == 0, v[1] == 65534, v[2] == 65534)
 		case kind == unix.SCM_RIGHTS:
 			for i := range len(data) / 4 {
-				fd := emutest.FD(binary.LittleEndian.Uint32(data[4*i:]))
+				fd := FD(binary.LittleEndian.Uint32(data[4*i:]))
 				s.Call("fcntl", fd, unix.F_GETFD)
 				if i == 0 && use != nil {
 					use(fd)
@@ -774,9 +772,9 @@ func (s *sockets) received(m *msg, n int, errno unix.Errno, use func(emutest.FD)
 	}
 }
 
-func (s *sockets) send(fd emutest.FD, text string, control []byte) {
+func (s *sockets) send(fd FD, text string, control []byte) {
 	s.T.Helper()
-	n, errno := s.Quiet("sendmsg", fd, &msg{Iov: emutest.Iov{[]byte(text)}, Control: control}, unix.MSG_NOSIGNAL)
+	n, errno := s.Quiet("sendmsg", fd, &msg{Iov: Iov{[]byte(text)}, Control: control}, unix.MSG_NOSIGNAL)
 	s.Logf("sendmsg %q %d %v", text, gave(n, errno), errno)
 }
 
@@ -787,7 +785,7 @@ func TestSocketRights(t *testing.T) {
 				a, b := s.pair(kind)
 				ev := s.Open("eventfd2", 7, unix.EFD_NONBLOCK)
 				path := s.Open("openat", unix.AT_FDCWD, "/", unix.O_PATH, 0)
-				read := func(fd emutest.FD) { s.Call("read", fd, make([]byte, 8), 8) }
+				read := func(fd FD) { s.Call("read", fd, make([]byte, 8), 8) }
 				s.send(a, "one", rights(ev))
 				s.receive(b, 9, 64, 0, read)
 				for _, control := range []int{-1, 0, 8, 16, 17, 20, 23, 24, 28, 30, 32} {
@@ -802,11 +800,11 @@ func TestSocketRights(t *testing.T) {
 					append(le64(1<<63), rights(ev)[8:]...), append(le64(25), rights(ev)[8:]...), append(le64(19), rights(ev)[8:]...),
 					cmsg(unix.SOL_SOCKET, 99, 1, 2, 3), cmsg(77, 99, 1, 2, 3), cmsg(unix.SOL_SOCKET, unix.SCM_CREDENTIALS, 1, 2, 3),
 					append(rights(ev), rights(path, ev)...), append(rights(ev), 1, 2, 3), rights(), make([]byte, 300),
-					rights(make([]emutest.FD, 254)...), make([]byte, 200000)} {
+					rights(make([]FD, 254)...), make([]byte, 200000)} {
 					s.send(a, "bad", bad)
 					s.receive(b, 9, 64, 0, nil)
 				}
-				many := make([]emutest.FD, 253)
+				many := make([]FD, 253)
 				for i := range many {
 					many[i] = ev
 				}
@@ -843,7 +841,7 @@ func TestSocketCredentials(t *testing.T) {
 		t.Run(fmt.Sprint(kind), func(t *testing.T) {
 			socketTwin(t, func(s *sockets) {
 				a, b := s.pair(kind)
-				pass := func(fd emutest.FD, on byte) {
+				pass := func(fd FD, on byte) {
 					s.Call("setsockopt", fd, unix.SOL_SOCKET, unix.SO_PASSCRED, []byte{on, 0, 0, 0}, 4)
 				}
 				pid, _ := s.Quiet("getpid")
@@ -889,7 +887,7 @@ func TestSocketMessages(t *testing.T) {
 				vec := func(texts ...string) *msg {
 					m := new(msg)
 					for _, text := range texts {
-						m.Vector = append(m.Vector, &msg{Iov: emutest.Iov{[]byte(text), []byte("+")}})
+						m.Vector = append(m.Vector, &msg{Iov: Iov{[]byte(text), []byte("+")}})
 					}
 					return m
 				}
@@ -897,12 +895,12 @@ func TestSocketMessages(t *testing.T) {
 				s.Call("sendmmsg", a, m, 4, 0)
 				s.Logf("%d %d", m.Vector[0].Len, m.Vector[3].Len)
 				s.Call("sendmmsg", a, m, 0, 0)
-				s.Call("sendmmsg", a, emutest.Bad, 2, 0)
-				s.Call("sendmsg", a, emutest.Bad, 0)
+				s.Call("sendmmsg", a, Bad, 2, 0)
+				s.Call("sendmsg", a, Bad, 0)
 				s.Call("sendmsg", a, m, msgCompat)
-				s.Call("recvmmsg", b, emutest.Bad, 2, 0, nil)
-				s.Call("recvmmsg", b, emutest.Bad, 2, 0, emutest.Bad)
-				s.Call("recvmmsg", b, emutest.Bad, 2, 0, timespec(-1, 0))
+				s.Call("recvmmsg", b, Bad, 2, 0, nil)
+				s.Call("recvmmsg", b, Bad, 2, 0, Bad)
+				s.Call("recvmmsg", b, Bad, 2, 0, timespec(-1, 0))
 				m = vec("....", ".", "..", "..", "....")
 				s.Call("recvmmsg", b, m, 5, unix.MSG_WAITFORONE, nil)
 				for _, v := range m.Vector {
@@ -914,7 +912,7 @@ func TestSocketMessages(t *testing.T) {
 				s.Call("recvmmsg", b, m, 5, unix.MSG_TRUNC, timespec(0, 0))
 				s.drain(b, 50)
 				for _, bad := range []*msg{{NameLen: -1}, {NameLen: -1, Name: []byte{1}}, {Name: []byte{1, 0}}, {Name: make([]byte, 200)},
-					{Name: s.abstract("nobody")}, {Iov: make(emutest.Iov, 1024)}, {Iov: make(emutest.Iov, 1025)}} {
+					{Name: s.abstract("nobody")}, {Iov: make(Iov, 1024)}, {Iov: make(Iov, 1025)}} {
 					n, errno := s.Quiet("sendmsg", a, bad, 0)
 					s.Logf("%d %v", gave(n, errno), errno)
 					s.poll(b)

@@ -12,10 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"oubliette/emulate"
-	"oubliette/internal/emutest"
 )
 
-func socketPair(g *emutest.Guest, kind int) (a, b uint64) {
+func socketPair(g *Guest, kind int) (a, b uint64) {
 	var sv [2]int32
 	g.Must("socketpair", unix.AF_UNIX, kind, 0, &sv)
 	return uint64(sv[0]), uint64(sv[1])
@@ -24,9 +23,9 @@ func socketPair(g *emutest.Guest, kind int) (a, b uint64) {
 func unixAddr(name string) []byte { return append([]byte{unix.AF_UNIX, 0}, name...) }
 
 func TestSocketWaits(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	other := g.Thread()
-	wait := func(what string, p *emutest.Started, then func()) uint64 {
+	wait := func(what string, p *Started, then func()) uint64 {
 		t.Helper()
 		if p.Done() {
 			t.Fatalf("%s does not wait", what)
@@ -102,7 +101,7 @@ func TestSocketWaits(t *testing.T) {
 // TestSocketTimeout: SO_RCVTIMEO and SO_SNDTIMEO end a wait with EAGAIN, and a
 // signal then is EINTR, not a restart.
 func TestSocketTimeout(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	a, b := socketPair(g, unix.SOCK_STREAM)
 	set := func(option int, usec int64) {
 		g.Must("setsockopt", a, unix.SOL_SOCKET, option, &[2]int64{usec / 1e6, usec % 1e6}, 16)
@@ -111,7 +110,7 @@ func TestSocketTimeout(t *testing.T) {
 	var got []unix.Errno
 	parent := g
 	g = g.Fork()
-	signal := func(s *emutest.Started) {
+	signal := func(s *Started) {
 		parent.Must("kill", g.Task.Process.PID, unix.SIGUSR1)
 		_, errno := s.Wait()
 		g.Machine.Signals()
@@ -145,7 +144,7 @@ func TestSocketTimeout(t *testing.T) {
 // TestSocketSIGPIPE: streams send it, datagrams and MSG_NOSIGNAL do not.
 func TestSocketSIGPIPE(t *testing.T) {
 	for _, kind := range socketKinds {
-		g := emutest.New(t)
+		g := NewGuest(t)
 		a, b := socketPair(g, kind)
 		g.Must("shutdown", a, unix.SHUT_WR)
 		g.Must("shutdown", b, unix.SHUT_RD)
@@ -165,19 +164,19 @@ func TestSocketSIGPIPE(t *testing.T) {
 }
 
 // sendFDs sends descriptors and returns the errno.
-func sendFDs(g *emutest.Guest, fd uint64, fds ...uint64) unix.Errno {
-	var list []emutest.FD
+func sendFDs(g *Guest, fd uint64, fds ...uint64) unix.Errno {
+	var list []FD
 	for _, f := range fds {
-		list = append(list, emutest.FD(f))
+		list = append(list, FD(f))
 	}
-	_, errno := g.Call("sendmsg", fd, &msg{Iov: emutest.Iov{[]byte("x")}, Control: rights(list...)}, unix.MSG_DONTWAIT)
+	_, errno := g.Call("sendmsg", fd, &msg{Iov: Iov{[]byte("x")}, Control: rights(list...)}, unix.MSG_DONTWAIT)
 	return errno
 }
 
 // TestSocketGarbage: a socket that waits only at itself is closed, and with it
 // what else it holds.
 func TestSocketGarbage(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	g.Task.Process.Rlimits[unix.RLIMIT_NOFILE] = unix.Rlimit{Cur: 1 << 16, Max: 1 << 16}
 	ended := func(r uint64) bool {
 		n, errno := g.Call("read", r, make([]byte, 1), 1)
@@ -218,7 +217,7 @@ func TestSocketGarbage(t *testing.T) {
 	if ended(r) {
 		t.Error("collected what can be received")
 	}
-	m := &msg{Iov: emutest.Iov{make([]byte, 1)}, Control: make([]byte, 64)}
+	m := &msg{Iov: Iov{make([]byte, 1)}, Control: make([]byte, 64)}
 	g.Must("recvmsg", d, m, 0)
 	got := binary.LittleEndian.Uint32(m.Control[16:])
 	g.Must("read", got, make([]byte, 9), 9)
@@ -265,7 +264,7 @@ func TestSocketGarbage(t *testing.T) {
 
 // TestSocketBounds: descriptors in flight and sockets end somewhere.
 func TestSocketBounds(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	g.Task.Process.Rlimits[unix.RLIMIT_NOFILE] = unix.Rlimit{Cur: 1 << 16, Max: 1 << 16}
 	a, b := socketPair(g, unix.SOCK_STREAM)
 	g.Must("setsockopt", a, unix.SOL_SOCKET, unix.SO_SNDBUF, &[1]int32{1 << 30}, 4)
@@ -299,16 +298,16 @@ func FuzzSocketControl(f *testing.F) {
 	f.Add(append(rights(3), cmsg(1, 2, make([]byte, 12)...)...), []byte{1, 0, 0}, uint16(20))
 	f.Add(cmsg(1, 77, 1, 2), []byte{}, uint16(0))
 	f.Fuzz(func(t *testing.T, control, name []byte, space uint16) {
-		g := emutest.New(t)
+		g := NewGuest(t)
 		a, b := socketPair(g, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK)
 		c := g.Must("socket", unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
 		g.Must("setsockopt", b, unix.SOL_SOCKET, unix.SO_PASSCRED, &[1]int32{1}, 4)
 		for _, call := range []string{"bind", "connect"} {
 			g.Call(call, c, name, len(name))
 		}
-		g.Call("sendmsg", a, &msg{Name: name, Iov: emutest.Iov{[]byte("x")}, Control: control}, 0)
-		g.Call("sendmsg", a, &msg{Iov: emutest.Iov{[]byte("x")}, Control: control}, 0)
-		m := &msg{Iov: emutest.Iov{make([]byte, 4)}, Control: bytes.Repeat([]byte{'?'}, int(space%4096)), Name: make([]byte, 5)}
+		g.Call("sendmsg", a, &msg{Name: name, Iov: Iov{[]byte("x")}, Control: control}, 0)
+		g.Call("sendmsg", a, &msg{Iov: Iov{[]byte("x")}, Control: control}, 0)
+		m := &msg{Iov: Iov{make([]byte, 4)}, Control: bytes.Repeat([]byte{'?'}, int(space%4096)), Name: make([]byte, 5)}
 		if _, errno := g.Call("recvmsg", b, m, 0); errno != 0 && errno != unix.EAGAIN {
 			t.Errorf("recvmsg: %v", errno)
 		}

@@ -8,12 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"oubliette/emulate"
-	"oubliette/internal/emutest"
 )
 
 func TestSplice(t *testing.T) {
 	const nonblock = 2
-	emutest.Twin(t, func(s *emutest.Script) {
+	Twin(t, func(s *Script) {
 		file := s.Open("openat", unix.AT_FDCWD, "/f", unix.O_CREAT|unix.O_RDWR, 0o600)
 		add := s.Open("openat", unix.AT_FDCWD, "/f", unix.O_WRONLY|unix.O_APPEND, 0)
 		s.Call("write", file, []byte("hello, wide world"), 17)
@@ -30,9 +29,9 @@ func TestSplice(t *testing.T) {
 		s.Call("splice", file, nil, file, nil, 1, 0)
 		s.Call("splice", r, nil, w, nil, 1, 0)
 		s.Call("splice", w, nil, r, nil, 1, 0)
-		s.Call("splice", r, emutest.Bad, file, nil, 1, 0)
-		s.Call("splice", file, nil, w, emutest.Bad, 1, 0)
-		s.Call("splice", file, emutest.Bad, w, nil, 1, 0)
+		s.Call("splice", r, Bad, file, nil, 1, 0)
+		s.Call("splice", file, nil, w, Bad, 1, 0)
+		s.Call("splice", file, Bad, w, nil, 1, 0)
 		s.Call("splice", file, nil, w, nil, 100, 0)
 		off(7, func(p *int64) { s.Call("splice", file, p, w, nil, 4, 0) })
 		off(-1, func(p *int64) { s.Call("splice", file, p, w, nil, 4, 0) })
@@ -53,16 +52,16 @@ func TestSplice(t *testing.T) {
 		s.Call("read", r2, make([]byte, 100), 100)
 		s.Call("splice", r, nil, w2, nil, 2, 0)
 		s.Call("tee", r, w2, 2, 0)
-		iov := emutest.Iov{[]byte("iov"), nil, []byte("ec")}
+		iov := Iov{[]byte("iov"), nil, []byte("ec")}
 		s.Call("vmsplice", w, iov, 3, 99)
 		s.Call("vmsplice", file, iov, 3, 0)
 		s.Call("vmsplice", -1, iov, 3, 0)
 		s.Call("vmsplice", w, iov, 1025, 0)
-		s.Call("vmsplice", w, emutest.Bad, 1, 0)
+		s.Call("vmsplice", w, Bad, 1, 0)
 		s.Call("vmsplice", w, iov, 0, 0)
 		s.Call("vmsplice", w, iov, 3, nonblock)
-		s.Call("vmsplice", r, emutest.Iov{make([]byte, 2), make([]byte, 9)}, 2, nonblock)
-		s.Call("vmsplice", r, emutest.Iov{make([]byte, 2), make([]byte, 9)}, 2, nonblock)
+		s.Call("vmsplice", r, Iov{make([]byte, 2), make([]byte, 9)}, 2, nonblock)
+		s.Call("vmsplice", r, Iov{make([]byte, 2), make([]byte, 9)}, 2, nonblock)
 		s.Call("pread64", file, make([]byte, 100), 100, 0)
 		s.Call("close", r2)
 		hold(s, r2)
@@ -82,7 +81,7 @@ func FuzzSplice(f *testing.F) {
 	f.Add([]byte{0, 9, 2, 4, 3, 2, 1, 5, 6, 9})
 	f.Add([]byte{0, 200, 2, 255, 0, 3, 3, 130, 4, 3, 1, 255, 5, 255})
 	f.Fuzz(func(t *testing.T, ops []byte) {
-		emutest.Twin(t, func(s *emutest.Script) {
+		Twin(t, func(s *Script) {
 			r, w := pipe2(s, unix.O_NONBLOCK)
 			r2, w2 := pipe2(s, unix.O_NONBLOCK)
 			seq := byte(0)
@@ -123,7 +122,7 @@ func FuzzSplice(f *testing.F) {
 
 // TestSpliceBlocks: it waits for data and for room, and broken pipes signal.
 func TestSpliceBlocks(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	var a, b [2]int32
 	g.Must("pipe2", &a, 0)
 	g.Must("pipe2", &b, 0)

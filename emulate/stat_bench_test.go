@@ -4,12 +4,10 @@ package emulate_test
 
 import (
 	"testing"
-
-	"oubliette/internal/emutest"
 )
 
 func BenchmarkStat(b *testing.B) {
-	g := emutest.New(b)
+	g := NewGuest(b)
 	g.Must("mkdir", "/usr", 0o755)
 	g.Must("mkdir", "/usr/share", 0o755)
 	g.Must("mknod", "/usr/share/file", 0o644, 0)

@@ -21,7 +21,6 @@ import (
 
 	"oubliette/emulate"
 	"oubliette/emulate/vfs"
-	"oubliette/internal/emutest"
 )
 
 // Bounds of what one call may cost the warden, whatever its arguments.
@@ -36,8 +35,8 @@ const (
 type storm struct {
 	t      testing.TB
 	rng    *rand.Rand
-	first  *emutest.Guest
-	parked map[*emutest.Guest]*emutest.Started
+	first  *Guest
+	parked map[*Guest]*Started
 	rows   []emulate.Row
 	data   [4]uint64 // buffers of stormBuf bytes
 	text   [2]uint64 // of PATH_MAX + 1 bytes
@@ -58,8 +57,8 @@ var stormPaths = []string{"/", ".", "..", "a", "b", "d", "d/e", "d/e/f", "l", "l
 	strings.Repeat("n", 256), strings.Repeat("../", 1300), strings.Repeat("d/../", 800), strings.Repeat("x", 4095), strings.Repeat("l/", 2000)}
 
 func newStorm(t testing.TB, src rand.Source) *storm {
-	g := emutest.New(t)
-	s := &storm{t: t, rng: rand.New(src), first: g, parked: make(map[*emutest.Guest]*emutest.Started)}
+	g := NewGuest(t)
+	s := &storm{t: t, rng: rand.New(src), first: g, parked: make(map[*Guest]*Started)}
 	g.Sys.Limits.Tasks = 8
 	emulate.RegisterDevices(g.Sys)
 	dir := t.TempDir()
@@ -179,7 +178,7 @@ func (s *storm) number() uint64 {
 func (s *storm) address() uint64 {
 	switch s.n(12) {
 	case 0:
-		return pick(s, 0, emutest.Bad, 1<<47-8, 1<<63, ^uint64(0), ^uint64(7))
+		return pick(s, 0, Bad, 1<<47-8, 1<<63, ^uint64(0), ^uint64(7))
 	case 1:
 		return s.edge + uint64(s.n(65))
 	case 2:
@@ -197,7 +196,7 @@ func (s *storm) fd() uint64 {
 }
 
 // fill puts words in a buffer as structures have them.
-func (s *storm) fill(g *emutest.Guest) {
+func (s *storm) fill(g *Guest) {
 	p := make([]byte, 32+s.n(8)*32)
 	for i := 0; i+8 <= len(p); i += 8 {
 		switch s.n(5) {
@@ -215,7 +214,7 @@ func (s *storm) fill(g *emutest.Guest) {
 	_, _ = g.Machine.WriteMemory(p, s.data[s.n(len(s.data))])
 }
 
-func (s *storm) path(g *emutest.Guest, i int) uint64 {
+func (s *storm) path(g *Guest, i int) uint64 {
 	if s.n(20) == 0 {
 		return s.address()
 	}
@@ -227,7 +226,7 @@ func (s *storm) path(g *emutest.Guest, i int) uint64 {
 	return s.text[i&1]
 }
 
-func (s *storm) argument(g *emutest.Guest, kind string, i int) uint64 {
+func (s *storm) argument(g *Guest, kind string, i int) uint64 {
 	switch strings.TrimPrefix(kind, "out:") {
 	case "fd":
 		return s.fd()
@@ -276,7 +275,7 @@ func (s *storm) step() {
 	s.call(g, row.Name, args)
 }
 
-func (s *storm) release(g *emutest.Guest, p *emutest.Started) {
+func (s *storm) release(g *Guest, p *Started) {
 	if p.Done() {
 		delete(s.parked, g)
 	} else if s.n(2) == 0 {
@@ -304,7 +303,7 @@ func allocated() uint64 {
 }
 
 // call makes a call and looks what it cost.
-func (s *storm) call(g *emutest.Guest, name string, args []any) {
+func (s *storm) call(g *Guest, name string, args []any) {
 	what := fmt.Sprintf("%s(%#x) by %d", name, args, g.Task.TID)
 	s.doing.Store(&what)
 	s.since.Store(time.Now().UnixNano())

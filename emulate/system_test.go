@@ -11,7 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"oubliette/emulate"
-	"oubliette/internal/emutest"
 )
 
 const minus1 = ^uint64(0)
@@ -52,7 +51,7 @@ func TestClocks(t *testing.T) {
 
 // TestClockIsNotSet is not a twin test: as root it could set the host's clock.
 func TestClockIsNotSet(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	timespec := func(sec, nsec int64) *unix.Timespec { return &unix.Timespec{Sec: sec, Nsec: nsec} }
 	timeval := func(sec, usec int64) *unix.Timeval { return &unix.Timeval{Sec: sec, Usec: usec} }
 	for _, c := range []struct {
@@ -106,7 +105,7 @@ func TestClockIsNotSet(t *testing.T) {
 // TestSysinfo holds the layout and the numbers that do not move against the
 // host's.
 func TestSysinfo(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	var want, got unix.Sysinfo_t
 	if err := unix.Sysinfo(&want); err != nil {
 		t.Fatal(err)
@@ -220,7 +219,7 @@ func TestLimits(t *testing.T) {
 
 // TestLimitsApply checks which limits the real kernel is told.
 func TestLimitsApply(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	g.Machine.OnNative = func(int, [6]uint64) (uint64, error) { return 0, nil }
 	g.Task.Cred.EUID, g.Task.Cred.RUID, g.Task.Cred.SUID = 1000, 1000, 1000
 	for r := range g.Task.Process.Rlimits {
@@ -345,7 +344,7 @@ func TestSystem(t *testing.T) {
 // TestHostile throws values of every kind at calls that must answer at once,
 // whatever they are given, and leave the emulated kernel whole.
 func TestHostile(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	g.Machine.OnNative = func(int, [6]uint64) (uint64, error) { return 0, nil }
 	mem := g.Machine.Map(0, scriptPage, unix.PROT_READ|unix.PROT_WRITE)
 	readonly := g.Machine.Map(0, scriptPage, unix.PROT_READ)
@@ -380,7 +379,7 @@ func TestHostile(t *testing.T) {
 
 // TestNoSockets: the socket calls know that other files are none.
 func TestNoSockets(t *testing.T) {
-	emutest.Twin(t, func(k *emutest.Script) {
+	Twin(t, func(k *Script) {
 		fd := k.Open("openat", unix.AT_FDCWD, "/", unix.O_RDONLY, 0)
 		path := k.Open("openat", unix.AT_FDCWD, "/", unix.O_PATH, 0)
 		for _, fd := range []any{fd, path, -1} {

@@ -10,7 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"oubliette/emulate"
-	"oubliette/internal/emutest"
 )
 
 const (
@@ -20,18 +19,18 @@ const (
 )
 
 // ipcID is a call whose result is an id that differs between the kernels.
-func ipcID(s *emutest.Script, rmid func(id emutest.FD), name string, args ...any) emutest.FD {
+func ipcID(s *Script, rmid func(id FD), name string, args ...any) FD {
 	s.T.Helper()
 	id, errno := s.Quiet(name, args...)
 	s.Logf("%s %v", name, errno)
 	if errno == 0 && !s.Emulated {
-		s.T.Cleanup(func() { rmid(emutest.FD(id)) })
+		s.T.Cleanup(func() { rmid(FD(id)) })
 	}
-	return emutest.FD(id)
+	return FD(id)
 }
 
 // perms logs the parts of a struct ipc64_perm that are the same everywhere.
-func perms(s *emutest.Script, p []byte) {
+func perms(s *Script, p []byte) {
 	le := binary.LittleEndian
 	s.Logf("uid %v gid %v mode %o", le.Uint32(p[4:]) == le.Uint32(p[12:]), le.Uint32(p[8:]) == le.Uint32(p[16:]), le.Uint32(p[20:]))
 }
@@ -46,8 +45,8 @@ func sembuf(v ...int16) []byte {
 
 func TestSem(t *testing.T) {
 	const undo = 0x1000
-	emutest.Twin(t, func(s *emutest.Script) {
-		rmid := func(id emutest.FD) { _, _ = s.Quiet("semctl", id, 0, 0, 0) }
+	Twin(t, func(s *Script) {
+		rmid := func(id FD) { _, _ = s.Quiet("semctl", id, 0, 0, 0) }
 		s.Call("semget", 0, -1, 0o600)
 		s.Call("semget", 0, 32001, 0o600)
 		s.Call("semget", 0, 0, 0o600)
@@ -61,9 +60,9 @@ func TestSem(t *testing.T) {
 		op(3, 1, 0)
 		op(0, 32767, 0)
 		op(0, 1, undo, 0, 2, 0)
-		s.Call("semop", id, emutest.Bad, 1)
-		s.Call("semop", id, emutest.Bad, 0)
-		s.Call("semop", id, emutest.Bad, 501)
+		s.Call("semop", id, Bad, 1)
+		s.Call("semop", id, Bad, 0)
+		s.Call("semop", id, Bad, 501)
 		s.Call("semop", -1, sembuf(0, 0, 0), 1)
 		s.Call("semtimedop", id, sembuf(0, 0, 0), 1, timespec(0, 1e6))
 		s.Call("semtimedop", id, sembuf(0, 0, 0), 1, timespec(0, 0))
@@ -99,7 +98,7 @@ func TestSem(t *testing.T) {
 
 // TestSemBlocks: two processes, adjustments at exit, removal.
 func TestSemBlocks(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	other, third := g.Fork(), g.Fork()
 	id := g.Must("semget", 77, 2, ipcCreat|0o600)
 	if n := other.Must("semget", 77, 1, 0o600); n != id {
@@ -131,8 +130,8 @@ func TestSemBlocks(t *testing.T) {
 
 func TestMsg(t *testing.T) {
 	const noError, except, msgCopy = 0o10000, 0o20000, 0o40000
-	emutest.Twin(t, func(s *emutest.Script) {
-		rmid := func(id emutest.FD) { _, _ = s.Quiet("msgctl", id, 0, 0) }
+	Twin(t, func(s *Script) {
+		rmid := func(id FD) { _, _ = s.Quiet("msgctl", id, 0, 0) }
 		id := ipcID(s, rmid, "msgget", 0, 0o600)
 		send := func(kind int64, text string) {
 			s.T.Helper()
@@ -147,8 +146,8 @@ func TestMsg(t *testing.T) {
 		}
 		send(0, "x")
 		send(-1, "x")
-		s.Call("msgsnd", id, emutest.Bad, 1, 0)
-		s.Call("msgsnd", id, emutest.Edge(le64(1)), 1, 0)
+		s.Call("msgsnd", id, Bad, 1, 0)
+		s.Call("msgsnd", id, Edge(le64(1)), 1, 0)
 		s.Call("msgsnd", id, make([]byte, 9000), 8193, 0)
 		s.Call("msgsnd", -1, le64(1), 0, 0)
 		recv(2, 3, msgCopy)
@@ -162,7 +161,7 @@ func TestMsg(t *testing.T) {
 		recv(20, 3, except)
 		recv(20, 7, 0)
 		recv(-1, 0, 0)
-		s.Call("msgrcv", id, emutest.Bad, 20, 0, 0)
+		s.Call("msgrcv", id, Bad, 20, 0, 0)
 		recv(20, 0, 0)
 		for range 3 {
 			s.Call("msgsnd", id, append(le64(1), make([]byte, 8000)...), 8000, ipcNowait)
@@ -177,7 +176,7 @@ func TestMsg(t *testing.T) {
 		s.Call("msgctl", id, 0, 0)
 		send(1, "x")
 	})
-	g := emutest.New(t)
+	g := NewGuest(t)
 	other := g.Fork()
 	id := g.Must("msgget", 5, ipcCreat|0o600)
 	buf := make([]byte, 16)
@@ -205,11 +204,11 @@ func TestMsg(t *testing.T) {
 
 func TestShm(t *testing.T) {
 	const rdonly, rnd, remap = 0o10000, 0o20000, 0o40000
-	emutest.Twin(t, func(s *emutest.Script) {
+	Twin(t, func(s *Script) {
 		if s.Emulated {
 			mapper(t, s.Guest)
 		}
-		rmid := func(id emutest.FD) { _, _ = s.Quiet("shmctl", id, 0, 0) }
+		rmid := func(id FD) { _, _ = s.Quiet("shmctl", id, 0, 0) }
 		s.Call("shmget", 0, 0, 0o600)
 		s.Call("shmget", 0, -1, 0o600)
 		s.Call("shmget", 0x0badcafe, 1, 0o600)
@@ -261,7 +260,7 @@ func TestShm(t *testing.T) {
 
 // TestShmProcesses: attachments are inherited, and end with the process.
 func TestShmProcesses(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	mapper(t, g)
 	id := g.Must("shmget", 9, 4096, ipcCreat|0o600)
 	g.Must("shmat", id, nil, 0)
@@ -282,7 +281,7 @@ func TestShmProcesses(t *testing.T) {
 		t.Errorf("key of a removed segment gives %v", errno)
 	}
 	g.Exit(0)
-	other := emutest.New(t)
+	other := NewGuest(t)
 	if _, errno := other.Call("shmctl", id, 2, make([]byte, 112)); errno != unix.EINVAL {
 		t.Errorf("segment of another jail gives %v", errno)
 	}

@@ -12,12 +12,11 @@ import (
 
 	"oubliette/emulate"
 	"oubliette/fdtable"
-	"oubliette/internal/emutest"
 )
 
 // TestTransferAllocates: the hot calls allocate nothing.
 func TestTransferAllocates(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	g.WriteFile("/f", string(make([]byte, 1<<17)))
 	fd := g.Must("openat", cwd, "/f", unix.O_RDWR, 0)
 	buf := g.Machine.Map(0, 1<<17, unix.PROT_READ|unix.PROT_WRITE)
@@ -43,7 +42,7 @@ func nilDescription(d *fdtable.Description) bool { d.Offset = 0; return false }
 
 // TestTransferLarge: more than one chunk, and more than one turn.
 func TestTransferLarge(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	const size = 40<<20 + 123
 	data := g.Machine.Map(0, size, unix.PROT_READ|unix.PROT_WRITE)
 	pattern := make([]byte, size)
@@ -87,7 +86,7 @@ func TestTransferLarge(t *testing.T) {
 
 // TestTransferBlocks: reads and writes of a pipe sleep, go on, end with a signal.
 func TestTransferBlocks(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	peer := g.Thread()
 	var p [2]int32
 	g.Must("pipe2", &p, 0)
@@ -138,7 +137,7 @@ func TestTransferBlocks(t *testing.T) {
 	if diff := cmp.Diff(want, g.Machine.Signals()); diff != "" {
 		t.Errorf("signals (-want +got):\n%s", diff)
 	}
-	if _, errno := g.Call("pwritev2", p[1], emutest.Iov{[]byte("x")}, 1, -1, -1, 0x100); errno != unix.EPIPE {
+	if _, errno := g.Call("pwritev2", p[1], Iov{[]byte("x")}, 1, -1, -1, 0x100); errno != unix.EPIPE {
 		t.Errorf("RWF_NOSIGNAL: %v", errno)
 	}
 	if s := g.Machine.Signals(); len(s) != 0 {
@@ -148,7 +147,7 @@ func TestTransferBlocks(t *testing.T) {
 
 // TestSendfileBlocks: what a full pipe does not take is read again later.
 func TestSendfileBlocks(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	peer := g.Thread()
 	var text bytes.Buffer
 	for i := range 40000 {
@@ -179,7 +178,7 @@ func TestSendfileBlocks(t *testing.T) {
 
 // TestFileSizeLimit: RLIMIT_FSIZE cuts, and then sends SIGXFSZ.
 func TestFileSizeLimit(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	g.Task.Process.Rlimits[unix.RLIMIT_FSIZE].Cur = 10
 	fd := g.Must("openat", cwd, "/f", unix.O_CREAT|unix.O_RDWR, 0o644)
 	app := g.Must("openat", cwd, "/f", unix.O_WRONLY|unix.O_APPEND, 0)

@@ -11,13 +11,12 @@ import (
 	"oubliette/emulate"
 	"oubliette/emulate/vfs"
 	"oubliette/fdtable"
-	"oubliette/internal/emutest"
 )
 
 // terminalGuest is a guest with a pty: descriptor 0 is the slave, its controlling
 // terminal, and the Terminal its master.
-func terminalGuest(t testing.TB) (*emutest.Guest, *emulate.Terminal) {
-	g := emutest.New(t)
+func terminalGuest(t testing.TB) (*Guest, *emulate.Terminal) {
+	g := NewGuest(t)
 	emulate.RegisterDevices(g.Sys)
 	term, err := g.Sys.NewTerminal(vfs.Owner{}, &unix.Termios{Lflag: unix.ICANON | unix.ISIG, Cc: [19]uint8{unix.VINTR: 3}}, unix.Winsize{Row: 24, Col: 80})
 	if err != nil {
@@ -77,7 +76,7 @@ func TestTerminal(t *testing.T) {
 
 // TestManyPTYs: there is an end to them, and their numbers come back.
 func TestManyPTYs(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	emulate.RegisterDevices(g.Sys)
 	g.Call("mknod", "/ptmx", unix.S_IFCHR|0o666, int(unix.Mkdev(5, 2)))
 	g.Task.Process.Rlimits[unix.RLIMIT_NOFILE] = unix.Rlimit{Cur: 1 << 14, Max: 1 << 14}

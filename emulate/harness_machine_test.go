@@ -1,6 +1,6 @@
 //go:build linux
 
-package emutest
+package emulate_test
 
 import (
 	"time"

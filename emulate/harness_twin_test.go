@@ -1,6 +1,6 @@
 //go:build linux
 
-package emutest
+package emulate_test
 
 import (
 	"bytes"
@@ -45,7 +45,7 @@ func Twin(t *testing.T, script func(*Script)) {
 	for _, fd := range native.fds {
 		_ = unix.Close(int(fd))
 	}
-	emulated := &Script{T: t, Emulated: true, Guest: New(t)}
+	emulated := &Script{T: t, Emulated: true, Guest: NewGuest(t)}
 	script(emulated)
 	if diff := cmp.Diff(native.lines, emulated.lines); diff != "" {
 		t.Errorf("the emulated kernel differs (-native +emulated):\n%s", diff)
@@ -140,7 +140,7 @@ func writeArg(w *bytes.Buffer, a any) {
 	case FD:
 		w.WriteString("fd")
 	default:
-		if n, ok := number(a); ok {
+		if n, ok := integer(a); ok {
 			fmt.Fprintf(w, "%#x", n)
 			return
 		}
@@ -200,7 +200,7 @@ func (s *Script) native(name string, args []any) (uint64, unix.Errno) {
 			keep = append(keep, iov)
 			regs[i] = uintptr(unsafe.Pointer(&iov[0]))
 		default:
-			if n, ok := number(a); ok {
+			if n, ok := integer(a); ok {
 				regs[i] = uintptr(n)
 				break
 			}

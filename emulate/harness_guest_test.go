@@ -1,6 +1,6 @@
 //go:build linux
 
-package emutest
+package emulate_test
 
 import (
 	"encoding/binary"
@@ -39,6 +39,23 @@ type world struct {
 	bell   chan struct{}
 }
 
+// The harness runs the emulated kernel without a guest process, for tests.
+//
+// [NewGuest] gives a [Guest]: a task of an emulated system whose memory is a few byte
+// slices and whose root is a file system in memory. Its Call makes a system call
+// and waits for the answer; Start makes one that may park:
+//
+//	g := NewGuest(t)
+//	fd, errno := g.Call("openat", unix.AT_FDCWD, "/file", unix.O_CREAT|unix.O_RDWR, 0o644)
+//	n, errno := g.Call("write", fd, []byte("hello"), 5)
+//
+// Arguments may be integers, strings (a path, NUL behind it), byte slices and
+// pointers to fixed-size structures (copied in and out), [Iov] and [Edge]. Every
+// buffer lies between '?' bytes that are checked after the call.
+//
+// [Twin] runs one script of calls on the real kernel and on the emulated one and
+// compares what they say.
+
 // Guest is one task and the calls it makes.
 type Guest struct {
 	Task    *emulate.Task
@@ -50,10 +67,10 @@ type Guest struct {
 	world *world
 }
 
-// New makes a system with an empty file system in memory at "/" (which is also
+// NewGuest makes a system with an empty file system in memory at "/" (which is also
 // the working directory), and task 1 with the identity of the test and the umask
 // 022. Everything ends with the test.
-func New(t testing.TB) *Guest {
+func NewGuest(t testing.TB) *Guest {
 	w := &world{t: t, handlers: make(map[string]emulate.Handler), guests: make(map[int]*Guest),
 		bell: make(chan struct{}, 1), rng: 1}
 	for _, r := range emulate.Calls() {
@@ -404,7 +421,7 @@ func (g *Guest) marshal(a any) (v uint64, out func()) {
 			}
 		}
 	}
-	if n, ok := number(a); ok {
+	if n, ok := integer(a); ok {
 		return n, nil
 	}
 	p, err := binary.Append(nil, binary.LittleEndian, a)
@@ -419,8 +436,8 @@ func (g *Guest) marshal(a any) (v uint64, out func()) {
 	}
 }
 
-// number is an integer of any type as a register holds it.
-func number(a any) (uint64, bool) {
+// integer is an integer of any type as a register holds it.
+func integer(a any) (uint64, bool) {
 	switch v := reflect.ValueOf(a); {
 	case v.CanInt():
 		return uint64(v.Int()), true

@@ -1,6 +1,6 @@
 //go:build linux
 
-package emutest_test
+package emulate_test
 
 import (
 	"testing"
@@ -8,13 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"oubliette/emulate"
-	"oubliette/internal/emutest"
 )
 
 // TestPark: a call that waits parks, others go on, and a wake, a signal or death
 // ends it.
 func TestPark(t *testing.T) {
-	g := emutest.New(t)
+	g := NewGuest(t)
 	other := g.Thread()
 	p := g.Start("poll", nil, 0, 50)
 	if p.Done() {
@@ -41,9 +40,9 @@ func TestPark(t *testing.T) {
 }
 
 func TestTwin(t *testing.T) {
-	emutest.Twin(t, func(s *emutest.Script) {
+	Twin(t, func(s *Script) {
 		s.Call("eventfd2", 3, -1)
-		s.Call("poll", emutest.Bad, 1, 0)
+		s.Call("poll", Bad, 1, 0)
 		s.Call("poll", []byte{0xff, 0xff, 0, 0, 1, 0, 9, 9}, 1, -1)
 	})
 }
