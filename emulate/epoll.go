@@ -22,7 +22,6 @@ const (
 // epoll is struct eventpoll. What is perhaps ready is in a list, so that a wait
 // costs as much as there is to report.
 type epoll struct {
-	stays
 	ipc         *ipcState
 	items       map[epollKey]*epollItem
 	nested      map[*epollItem]struct{} // those of items that are epolls

@@ -12,7 +12,6 @@ import (
 
 // eventCounter is eventfd(2), fs/eventfd.c.
 type eventCounter struct {
-	stays
 	count     uint64
 	semaphore bool
 	queue     fdtable.Queue

@@ -27,7 +27,6 @@ const fionread = 0x541B // FIONREAD
 
 // inotify is an inotify instance: a File that reads as a stream of events.
 type inotify struct {
-	stays
 	sys      *System
 	byWd     map[int32]*watch
 	byNode   map[vfs.Node]*watch

@@ -35,11 +35,13 @@ func lseek(c *Call) (uint64, error) {
 	return uint64(at), err
 }
 
-// stays is a file without an offset whose lseek(2) succeeds all the same
+// The files of events have no offset, and yet their lseek(2) succeeds
 // (fs/read_write.c:noop_llseek).
-type stays struct{}
 
-func (stays) Seek(*fdtable.Description, int64, int) (int64, error) { return 0, nil }
+func (*eventCounter) Seek(*fdtable.Description, int64, int) (int64, error) { return 0, nil }
+func (*timerFile) Seek(*fdtable.Description, int64, int) (int64, error)    { return 0, nil }
+func (*signalFile) Seek(*fdtable.Description, int64, int) (int64, error)   { return 0, nil }
+func (*epoll) Seek(*fdtable.Description, int64, int) (int64, error)        { return 0, nil }
 
 // seekFile is fs/read_write.c:generic_file_llseek_size.
 func seekFile(d *fdtable.Description, offset int64, whence int) (int64, error) {

@@ -14,7 +14,6 @@ const signalfdSize = 128
 // signalFile is signalfd(2), fs/signalfd.c: it gives the signals of whoever
 // reads or polls, so it has no state but the mask.
 type signalFile struct {
-	stays
 	sys  *System
 	mask uint64
 }

@@ -126,7 +126,6 @@ func (k *ticker) setTo(t itimerspec, clock int32, absolute bool) {
 
 // timerFile is timerfd_create(2), fs/timerfd.c.
 type timerFile struct {
-	stays
 	ticker
 	clock int32
 	queue fdtable.Queue
