@@ -201,7 +201,7 @@ func (p *pipe) unread(b []byte) {
 	}
 	var bufs []pipeBuffer
 	for chunk := range slices.Chunk(b, pipePage) {
-		bufs = append(bufs, pipeBuffer{data: append(p.page(), chunk...)})
+		bufs = append(bufs, pipeBuffer{data: append(p.page(), chunk...), merge: true})
 	}
 	p.bufs = append(bufs, p.bufs...)
 	p.wakeReaders()
