@@ -194,7 +194,8 @@ func (t *Task) CommitExec(exe *vfs.Dentry, comm string, args, env []string) {
 type blockReader struct {
 	c    *Call
 	addr uint64
-	data []byte
+	data []byte // of buf, good until the next block
+	buf  [readBlock]byte
 }
 
 const readBlock = 4096
@@ -203,12 +204,12 @@ const readBlock = 4096
 func (r *blockReader) at(addr uint64) ([]byte, error) {
 	start := addr &^ (readBlock - 1)
 	if r.data == nil || start != r.addr {
-		p := make([]byte, readBlock)
-		n, err := r.c.Task.Machine.ReadMemory(p, start)
+		n, err := r.c.Task.Machine.ReadMemory(r.buf[:], start)
 		if err != nil {
+			r.data = nil
 			return nil, err
 		}
-		r.addr, r.data = start, p[:n]
+		r.addr, r.data = start, r.buf[:n]
 	}
 	if i := int(addr - start); i < len(r.data) {
 		return r.data[i:], nil
