@@ -79,6 +79,13 @@ func TestSpawnErrors(t *testing.T) {
 			return exec.Command("/good")
 		}
 	}
+	allow := func(r policy.Rule) func(*jail.Jail, *policy.Policy) *exec.Cmd {
+		return func(_ *jail.Jail, p *policy.Policy) *exec.Cmd {
+			r.Action = policy.Allow
+			p.Calls = append([]policy.Rule{r}, p.Calls...)
+			return exec.Command("/good")
+		}
+	}
 	program := func(path string) func(*jail.Jail, *policy.Policy) *exec.Cmd {
 		return command(func(c *exec.Cmd) { c.Path = path })
 	}
@@ -88,6 +95,10 @@ func TestSpawnErrors(t *testing.T) {
 		errno error // inside
 		want  string
 	}{
+		{"descriptor to the kernel", allow(policy.Rule{Calls: []string{"getpid", "pread64"}}), nil,
+			"policy: calls[0]: pread64 may not be allowed: the descriptors that the real kernel knows are not the guest's"},
+		{"map of a file by the kernel", allow(policy.Rule{Calls: []string{"mmap"}}), nil, "mmap may not be allowed"},
+		{"mremap by the kernel", allow(policy.Rule{Calls: []string{"mremap"}}), nil, "mremap may not be allowed (it reaches other files"},
 		{"missing", program("/missing"), fs.ErrNotExist, "exec /missing: no such file or directory: mount it"},
 		{"not in PATH", func(*jail.Jail, *policy.Policy) *exec.Cmd { return &exec.Cmd{Path: "none", Args: []string{"none"}} },
 			exec.ErrNotFound, `"none": executable file not found in $PATH of the guest (`},

@@ -7,7 +7,10 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"sync"
+
+	"golang.org/x/sys/unix"
 
 	"oubliette/emulate"
 	"oubliette/internal/filter"
@@ -46,6 +49,9 @@ func (p *parts) compile(pol policy.Policy) (*calls, error) {
 		return c, nil
 	}
 	pol.Calls = copyRules(pol.Calls)
+	if err := refuseDescriptors(pol.Calls); err != nil {
+		return nil, err
+	}
 	prog, err := filter.Compile(pol)
 	if err == nil && checkFilter {
 		err = filter.Check(prog, pol)
@@ -66,6 +72,29 @@ func (p *parts) compile(pol policy.Policy) (*calls, error) {
 	}
 	p.last = c
 	return c, nil
+}
+
+// refuseDescriptors refuses rules that let a call with a descriptor through to the
+// real kernel: the only ones a guest process has there are the arenas', and in those
+// lie files of other jails.
+func refuseDescriptors(rules []policy.Rule) error {
+	for i, r := range rules {
+		for _, name := range r.Calls {
+			nr, ok := sysno.Number(name)
+			if !ok || r.Action != policy.Allow || !slices.Contains(strings.Fields(baseTable().rows[nr].args), "fd") ||
+				name == "mmap" && slices.ContainsFunc(r.When, anonymous) {
+				continue
+			}
+			return &Error{Op: "policy", Err: fmt.Errorf("calls[%d]: %s may not be allowed: the descriptors that the real kernel knows "+
+				"are not the guest's; emulate or deny it", i, name)}
+		}
+	}
+	return nil
+}
+
+// anonymous: the condition holds only for mmap(2) with MAP_ANONYMOUS.
+func anonymous(c policy.Condition) bool {
+	return c.Arg == 3 && c.Op == "==" && c.Value&unix.MAP_ANONYMOUS != 0
 }
 
 // checkFilter runs every filter in bpf.VM against the policy: in strict mode, as

@@ -34,6 +34,7 @@ func (e *Error) Error() string {
 var mustStop = map[string]string{
 	"clone": "its child must be known to the warden", "clone3": "its child must be known to the warden",
 	"fork": "its child must be known to the warden", "vfork": "its child must be known to the warden",
+	"mremap": "it reaches other files of the arena", "remap_file_pages": "it reaches other files of the arena",
 	"execve": "the warden loads programs", "execveat": "the warden loads programs",
 	"seccomp": "a filter of the guest's own can hide calls from the warden",
 	"ptrace":  "it reaches the host's processes", "restart_syscall": "only the warden knows what it restarts",
