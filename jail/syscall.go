@@ -71,7 +71,7 @@ func (t *thread) finish(result uint64, err error) {
 	switch {
 	case err == nil:
 	case err == emulate.ErrGone:
-		t.kill()
+		t.end()
 		return
 	case err == emulate.ErrPass && !t.exited:
 		_ = ptrace.Cont(t.tid, 0)

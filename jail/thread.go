@@ -131,6 +131,15 @@ func (t *thread) kill() {
 	}
 }
 
+// end kills a process whose thread a handler has given up, but not one that dies
+// already: while it would dump core, SIGKILL takes the place of the signal that it
+// dies of (kernel/signal.c:complete_signal).
+func (t *thread) end() {
+	if _, err := ptrace.SigMask(t.tid); err != unix.ESRCH {
+		t.kill()
+	}
+}
+
 // live is the thread's life from its next stop to its death.
 func (t *thread) live() {
 	for {

@@ -25,6 +25,14 @@ type session struct {
 
 func startSession(t *testing.T, args ...string) *session {
 	t.Helper()
+	s := newSession(t, args...)
+	s.start()
+	return s
+}
+
+// newSession is a session whose command does not run yet.
+func newSession(t *testing.T, args ...string) *session {
+	t.Helper()
 	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err == nil {
 		err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0)
@@ -41,16 +49,22 @@ func startSession(t *testing.T, args ...string) *session {
 	f := os.NewFile(tty, "tty")
 	s.cmd.Stdin, s.cmd.Stdout, s.cmd.Stderr = f, f, f
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	if err := s.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() {
-		_ = s.cmd.Process.Kill()
-		_ = s.cmd.Wait()
 		_ = s.master.Close()
 		_ = f.Close()
 	})
 	return s
+}
+
+func (s *session) start() {
+	s.t.Helper()
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() {
+		_ = s.cmd.Process.Kill()
+		_ = s.cmd.Wait()
+	})
 }
 
 func (s *session) resize(rows, cols uint16) {
@@ -171,27 +185,21 @@ func TestInteractiveKilled(t *testing.T) {
 
 // TestPipeline: with its output elsewhere the launcher leaves the terminal alone.
 func TestPipeline(t *testing.T) {
-	s := startSession(t, "--", "/bin/sh", "-c", "tty >/dev/null; echo $?; [ -t 0 ] && echo tty >&2; read x; echo $x >&2")
+	s := newSession(t, "--", "/bin/sh", "-c", "tty >/dev/null; echo $?; [ -t 0 ] && echo tty >&2; read x; echo $x >&2")
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	_ = s.cmd.Process.Kill()
-	_ = s.cmd.Wait()
-	cmd := launcher(t, s.cmd.Args[1:]...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = s.cmd.Stdin, w, s.cmd.Stderr, s.cmd.SysProcAttr
-	s.cmd = cmd
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	s.cmd.Stdout = w
+	s.start()
 	w.Close()
 	s.expect("tty\r\n")
 	if s.raw() {
 		t.Error("raw")
 	}
 	s.says("line\n", "line\r\nline\r\n")
-	if err := cmd.Wait(); err != nil {
+	if err := s.cmd.Wait(); err != nil {
 		t.Error(err)
 	}
 }

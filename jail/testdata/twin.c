@@ -262,6 +262,35 @@ static void *wait_in_thread(void *arg)
 	return 0;
 }
 
+static void *busy(void *arg)
+{
+	for (;;) {
+		syscall(SYS_getppid);
+		write(-1, "", 1);
+	}
+	return arg;
+}
+
+/* A process that crashes while its other threads are in calls dies of the crash. */
+static void wait_crash(void)
+{
+	int other = 0;
+	for (int i = 0; i < 150; i++) {
+		pid_t pid = fork();
+		if (!pid) {
+			pthread_t t;
+			for (int k = 0; k < 3; k++)
+				pthread_create(&t, NULL, busy, NULL);
+			usleep(i * 10);
+			*(volatile int *)8 = 1;
+		}
+		int st;
+		waitpid(pid, &st, 0);
+		other += !WIFSIGNALED(st) || WTERMSIG(st) != SIGSEGV;
+	}
+	say("died of something else: %d", other);
+}
+
 static void wait_threads(void)
 {
 	pid_t pid = fork();
@@ -1814,7 +1843,7 @@ static void registers(void)
 
 static struct twin { const char *name; void (*fn)(void); } twins[] = {
 #define T(f) {#f, f}
-	T(wait_exit), T(wait_maxrss), T(wait_signals), T(wait_id), T(wait_threads), T(wait_groups), T(orphans), T(vforks), T(clones), T(exit_signals),
+	T(wait_exit), T(wait_maxrss), T(wait_crash), T(wait_signals), T(wait_id), T(wait_threads), T(wait_groups), T(orphans), T(vforks), T(clones), T(exit_signals),
 	T(exec_errors), T(exec_state), T(exec_thread), T(exec_thread_leader_gone), T(exec_thread_fails), T(exec_thread_wait),
 	T(exec_fd), T(exec_script), T(siginfo), T(faults), T(eintr), T(restart), T(stop_and_continue), T(ignored_signal),
 	T(masks), T(sigwaits), T(sigchld), T(timers), T(handlers), T(threads), T(thread_ends), T(thread_signals),
