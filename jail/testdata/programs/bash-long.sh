@@ -154,8 +154,9 @@ wait $!
 section processes
 (exit 7); check exit 7 "$?"
 sh -c 'kill -TERM $$' 2>/dev/null; check killed 143 "$?"
-sleep 30 & pid=$!
-kill -0 "$pid" && echo is there
+sh -c 'echo up >fifo; exec sleep 30' & pid=$! # bash itself, just forked, may lose a signal
+read -r up <fifo
+kill -0 "$pid" && echo is "$up"
 kill "$pid"; wait "$pid" 2>/dev/null; check waited 143 "$?"
 for i in 3 1 2; do (sleep "0.$i"; exit "$i") & pids[i]=$!; done
 for i in 1 2 3; do wait "${pids[i]}"; printf '%s ' "$?"; done; echo
