@@ -78,19 +78,25 @@ func TestTerminal(t *testing.T) {
 func TestManyPTYs(t *testing.T) {
 	g := NewGuest(t)
 	emulate.RegisterDevices(g.Sys)
-	g.Call("mknod", "/ptmx", unix.S_IFCHR|0o666, int(unix.Mkdev(5, 2)))
+	dev, err := emulate.NewDev(g.Sys, vfs.MemOptions{})
+	if err == nil {
+		err = g.Sys.FS.Mount("/dev", dev.Root())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	g.Task.Process.Rlimits[unix.RLIMIT_NOFILE] = unix.Rlimit{Cur: 1 << 14, Max: 1 << 14}
 	const most = 4096 // kernel.pty.max
 	for range most {
-		if _, errno := g.Call("open", "/ptmx", unix.O_RDWR); errno != 0 {
+		if _, errno := g.Call("open", "/dev/ptmx", unix.O_RDWR); errno != 0 {
 			t.Fatal(errno)
 		}
 	}
-	if _, errno := g.Call("open", "/ptmx", unix.O_RDWR); errno != unix.ENOSPC {
+	if _, errno := g.Call("open", "/dev/ptmx", unix.O_RDWR); errno != unix.ENOSPC {
 		t.Errorf("one more: %v", errno)
 	}
 	g.Call("close", 7)
-	fd, errno := g.Call("open", "/ptmx", unix.O_RDWR)
+	fd, errno := g.Call("open", "/dev/ptmx", unix.O_RDWR)
 	p := make([]byte, 4)
 	g.Call("ioctl", fd, unix.TIOCGPTN, p)
 	if n := binary.LittleEndian.Uint32(p); errno != 0 || n != 7 {
