@@ -76,7 +76,7 @@ func (q *Queue) Remove(w *Waiter) {
 	w.queue, w.prev, w.next = nil, nil, nil
 }
 
-// Wake tells every waiter, oldest first, but exclusive ones only until one takes
+// Wake tells every waiter, oldest first, and then exclusive ones until one takes
 // it.
 func (q *Queue) Wake() { q.WakeFor(^Events(0)) }
 
@@ -94,13 +94,17 @@ func (q *Queue) WakeFor(ev Events) {
 			told = append(told, w)
 		}
 	}
-	taken := false
 	for _, w := range told {
-		if w.queue != q || taken && w.Exclusive != nil {
-			continue
+		if w.queue == q && w.Exclusive == nil {
+			w.Woken()
 		}
-		w.Woken()
-		taken = taken || w.Exclusive != nil && w.Exclusive()
+	}
+	for _, w := range told { // behind all others (kernel/sched/wait.c:add_wait_queue_exclusive)
+		if w.queue == q && w.Exclusive != nil {
+			if w.Woken(); w.Exclusive() {
+				break
+			}
+		}
 	}
 }
 

@@ -32,20 +32,20 @@ func TestQueue(t *testing.T) {
 		q.Add(w)
 	}
 	q.Wake()
-	check("one exclusive waiter", "abd")
+	check("one exclusive waiter, behind the others", "adb")
 	q.WakeFor(fdtable.In)
 	check("events", "ab")
 	taken = false
 	q.Wake()
-	check("no exclusive waiter takes it", "abcd")
+	check("no exclusive waiter takes it", "adbc")
 	q.Remove(b)
 	q.Remove(b)
 	q.Add(a) // moves to the end
 	q.Wake()
-	check("order", "cda")
+	check("order", "dac")
 	d.Woken = func() { got += "d"; q.Remove(a); q.Add(b) }
 	q.Wake()
-	check("changed while told", "cd")
+	check("changed while told", "dc")
 	for _, w := range []*fdtable.Waiter{a, b, c, d} {
 		q.Remove(w)
 	}
