@@ -40,7 +40,7 @@ func (c *Call) readInto(fd int, buf, count uint64, offset int64) (uint64, error)
 	if err != nil {
 		return 0, err
 	}
-	if s, ok := d.File.(*vnet.Socket); ok {
+	if s, ok := d.File.(vnet.Socket); ok {
 		return c.readSocket(d, s, []iovec{b}, b.len, 0)
 	}
 	t := transfer{c: c, d: d, n: b.len, off: offset}
@@ -126,7 +126,7 @@ func (c *Call) readVector(fd int, iov uint64, iovcnt uint32, offset int64, flags
 	if err := rwFlags(flags); err != nil {
 		return 0, err
 	}
-	if s, ok := d.File.(*vnet.Socket); ok {
+	if s, ok := d.File.(vnet.Socket); ok {
 		return c.readSocket(d, s, v, n, flags)
 	}
 	t := transfer{c: c, d: d, n: n, off: offset, once: flags&unix.RWF_NOWAIT != 0}

@@ -16,26 +16,39 @@ const (
 	sockTypeMask  = 0xf // SOCK_TYPE_MASK
 	sockTypes     = 11  // SOCK_MAX
 	addrFamilies  = 46  // AF_MAX
-	familyNote    = "AF_UNIX; other families are EAFNOSUPPORT, like a kernel without them"
-	messageNote   = "AF_UNIX without MSG_OOB"
-	optionNote    = "SOL_SOCKET, without filters, pidfds and devices"
+	familyNote    = "AF_UNIX, AF_INET and AF_INET6; others are EAFNOSUPPORT, like a kernel without them"
+	messageNote   = "without MSG_OOB"
+	optionNote    = "without filters, pidfds and devices"
 	maxSockaddr   = 128 // sizeof struct sockaddr_storage
 	sockaddrUnix  = 2   // offsetof(struct sockaddr_un, sun_path)
 	unixProtocols = unix.AF_UNIX
 )
 
-// socketKind is net/socket.c:__sock_create and unix_create: the type of an
-// AF_UNIX socket. EAFNOSUPPORT, EINVAL, EPROTONOSUPPORT, ESOCKTNOSUPPORT.
-func socketKind(domain, kind, protocol int) (int, error) {
+// newSocket is net/socket.c:__sock_create. EAFNOSUPPORT, EINVAL,
+// EPROTONOSUPPORT, ESOCKTNOSUPPORT, EPERM, EACCES.
+func (c *Call) newSocket(domain, kind, protocol int) (vnet.Socket, error) {
 	kind &= sockTypeMask
 	switch {
 	case domain < 0 || domain >= addrFamilies:
-		return 0, unix.EAFNOSUPPORT
+		return nil, unix.EAFNOSUPPORT
 	case kind >= sockTypes:
-		return 0, unix.EINVAL
+		return nil, unix.EINVAL
+	case domain == unix.AF_INET, domain == unix.AF_INET6:
+		return c.Sys.net.NewInet(domain, kind, protocol)
 	case domain != unix.AF_UNIX:
-		return 0, unix.EAFNOSUPPORT
-	case protocol != 0 && protocol != unixProtocols:
+		return nil, unix.EAFNOSUPPORT
+	}
+	kind, err := unixKind(kind, protocol)
+	if err != nil {
+		return nil, err
+	}
+	return c.Sys.net.New(kind)
+}
+
+// unixKind is unix_create: the type of an AF_UNIX socket. EPROTONOSUPPORT,
+// ESOCKTNOSUPPORT.
+func unixKind(kind, protocol int) (int, error) {
+	if protocol != 0 && protocol != unixProtocols {
 		return 0, unix.EPROTONOSUPPORT
 	}
 	switch kind {
@@ -49,8 +62,9 @@ func socketKind(domain, kind, protocol int) (int, error) {
 
 // socketFile is the description of a socket, with an inode in sockfs. flags are
 // SOCK_NONBLOCK and SOCK_CLOEXEC, of which the first matters here.
-func (c *Call) socketFile(s *vnet.Socket, flags int) *fdtable.Description {
+func (c *Call) socketFile(s vnet.Socket, flags int) *fdtable.Description {
 	node := c.anonNode(unix.S_IFSOCK | 0o777)
+	s.SetIno(node.attr.Ino)
 	return fdtable.NewDescription(s, vfs.NewAnonymous(node, fmt.Sprintf("socket:[%d]", node.attr.Ino)),
 		unix.O_RDWR|flags&unix.SOCK_NONBLOCK)
 }
@@ -61,11 +75,7 @@ func socket(c *Call) (uint64, error) {
 	if flags&^(unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK) != 0 {
 		return 0, unix.EINVAL
 	}
-	kind, err := socketKind(domain, kind, protocol)
-	if err != nil {
-		return 0, err
-	}
-	s, err := c.Sys.net.New(kind)
+	s, err := c.newSocket(domain, kind, protocol)
 	if err != nil {
 		return 0, err
 	}
@@ -89,11 +99,7 @@ func socketpair(c *Call) (uint64, error) {
 	if err := c.WriteValue(sv, [2]int32{int32(one), int32(two)}); err != nil {
 		return 0, err
 	}
-	kind, err := socketKind(domain, kind, protocol)
-	if err != nil {
-		return 0, err
-	}
-	a, b, err := c.Sys.net.Pair(kind, c.peerCred())
+	a, b, err := c.newPair(domain, kind, protocol)
 	if err != nil {
 		return 0, err
 	}
@@ -108,6 +114,22 @@ func socketpair(c *Call) (uint64, error) {
 	return 0, err
 }
 
+// newPair makes two connected sockets. EOPNOTSUPP, and what newSocket gives.
+func (c *Call) newPair(domain, kind, protocol int) (a, b *vnet.Unix, err error) {
+	if domain != unix.AF_UNIX || kind&sockTypeMask >= sockTypes {
+		s, err := c.newSocket(domain, kind, protocol)
+		if err == nil {
+			_ = s.Close()
+			err = unix.EOPNOTSUPP
+		}
+		return nil, nil, err
+	}
+	if kind, err = unixKind(kind&sockTypeMask, protocol); err != nil {
+		return nil, nil, err
+	}
+	return c.Sys.net.Pair(kind, c.peerCred())
+}
+
 // peerCred is what SO_PEERCRED tells the other side.
 func (c *Call) peerCred() *vnet.Cred {
 	cred := c.Task.Cred
@@ -115,8 +137,8 @@ func (c *Call) peerCred() *vnet.Cred {
 }
 
 // asSocket is an open description as a socket. ENOTSOCK.
-func asSocket(d *fdtable.Description) (*vnet.Socket, error) {
-	s, ok := d.File.(*vnet.Socket)
+func asSocket(d *fdtable.Description) (vnet.Socket, error) {
+	s, ok := d.File.(vnet.Socket)
 	if !ok {
 		return nil, unix.ENOTSOCK
 	}
@@ -124,7 +146,7 @@ func asSocket(d *fdtable.Description) (*vnet.Socket, error) {
 }
 
 // socketArg is descriptor argument 0 as a socket. EBADF, ENOTSOCK.
-func (c *Call) socketArg() (*fdtable.Description, *vnet.Socket, error) {
+func (c *Call) socketArg() (*fdtable.Description, vnet.Socket, error) {
 	d, err := c.Task.opened(c.FD(0))
 	if err != nil {
 		return nil, nil, err
@@ -159,7 +181,7 @@ func family(p []byte) int {
 }
 
 // findSocket is unix_find_other. ECONNREFUSED, EPROTOTYPE, and what the path gives.
-func (c *Call) findSocket(kind int, name string) (*vnet.Socket, error) {
+func (c *Call) findSocket(kind int, name string) (*vnet.Unix, error) {
 	if name[0] == 0 {
 		return c.Sys.net.Abstract(kind, name)
 	}
@@ -196,9 +218,6 @@ func (c *Call) putSockaddr(name []byte, addr, lenAddr uint64) error {
 	return c.Write(addr, name[:min(len(name), int(room))])
 }
 
-// sockaddrOf is s's name as struct sockaddr_un.
-func sockaddrOf(s *vnet.Socket) []byte { return append([]byte{unix.AF_UNIX, 0}, s.Name()...) }
-
 func bind(c *Call) (uint64, error) {
 	addr, addrlen := c.Addr(1), c.Int(2)
 	d, s, err := c.socketArg()
@@ -209,22 +228,30 @@ func bind(c *Call) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
+	if s, ok := s.(vnet.Addressed); ok {
+		return 0, s.Bind(p)
+	}
+	return 0, c.bindUnix(d, s.(*vnet.Unix), p)
+}
+
+// bindUnix is unix_bind.
+func (c *Call) bindUnix(d *fdtable.Description, s *vnet.Unix, p []byte) error {
 	if len(p) == sockaddrUnix && family(p) == unix.AF_UNIX {
-		return 0, s.Autobind()
+		return s.Autobind()
 	}
 	name, err := unixName(p)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	if name[0] == 0 {
-		return 0, s.Bind(name, nil)
+		return s.Bind(name, nil)
 	}
-	return 0, c.bindPath(d, s, cString(name))
+	return c.bindPath(d, s, cString(name))
 }
 
 // bindPath is unix_bind_bsd: the name is made first, and taken back if the socket
 // has one already.
-func (c *Call) bindPath(d *fdtable.Description, s *vnet.Socket, path string) error {
+func (c *Call) bindPath(d *fdtable.Description, s *vnet.Unix, path string) error {
 	f, err := c.parentAt(unix.AT_FDCWD, path)
 	switch {
 	case err != nil:
@@ -280,19 +307,20 @@ func getsockname(c *Call) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return 0, c.putSockaddr(sockaddrOf(s), addr, addrlen)
+	return 0, c.putSockaddr(s.Sockname(), addr, addrlen)
 }
 
 func getpeername(c *Call) (uint64, error) {
 	addr, addrlen := c.Addr(1), c.Addr(2)
 	_, s, err := c.socketArg()
-	if err == nil {
-		s, err = s.Peer()
-	}
 	if err != nil {
 		return 0, err
 	}
-	return 0, c.putSockaddr(sockaddrOf(s), addr, addrlen)
+	name, err := s.Peername()
+	if err != nil {
+		return 0, err
+	}
+	return 0, c.putSockaddr(name, addr, addrlen)
 }
 
 func shutdown(c *Call) (uint64, error) {

@@ -17,7 +17,7 @@ type patience struct {
 }
 
 // patience is from O_NONBLOCK, MSG_DONTWAIT and the socket's own timeout.
-func (c *Call) patience(d *fdtable.Description, s *vnet.Socket, flags int, write bool) patience {
+func (c *Call) patience(d *fdtable.Description, s vnet.Socket, flags int, write bool) patience {
 	w := patience{c: c, nonblock: d.Flags&unix.O_NONBLOCK != 0 || flags&unix.MSG_DONTWAIT != 0}
 	if after := s.Timeout(write); after > 0 && !w.nonblock {
 		w.deadline = c.Sys.After(after)
@@ -55,15 +55,26 @@ func connect(c *Call) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if s.Type() == unix.SOCK_DGRAM {
-		return 0, c.connectDatagram(s, p)
+	switch s := s.(type) {
+	case vnet.Addressed:
+		return 0, c.connectAddressed(d, s, p)
+	case *vnet.Unix:
+		if s.Type() == unix.SOCK_DGRAM {
+			return 0, c.connectDatagram(s, p)
+		}
+		return 0, c.connectUnix(d, s, p)
 	}
+	return 0, unix.EOPNOTSUPP
+}
+
+// connectUnix is unix_stream_connect.
+func (c *Call) connectUnix(d *fdtable.Description, s *vnet.Unix, p []byte) error {
 	name, err := unixName(p)
 	if err == nil && s.PassCred() {
 		err = s.Autobind()
 	}
 	if err != nil {
-		return 0, err
+		return err
 	}
 	d.Retain()
 	defer d.Release()
@@ -71,19 +82,38 @@ func connect(c *Call) (uint64, error) {
 	for {
 		to, err := c.findSocket(s.Type(), name)
 		if err != nil {
-			return 0, err
+			return err
 		}
 		if err = s.Connect(to, c.peerCred()); err != unix.EAGAIN {
-			return 0, err
+			return err
 		}
 		if err := w.wait(to.Room()); err != nil {
-			return 0, err
+			return err
+		}
+	}
+}
+
+// connectAddressed is __inet_stream_connect: what the first try began goes on
+// when the call does not wait for it.
+func (c *Call) connectAddressed(d *fdtable.Description, s vnet.Addressed, p []byte) error {
+	d.Retain()
+	defer d.Release()
+	w := c.patience(d, s, 0, true)
+	begun := s.Connect(p)
+	for err := begun; ; err = s.Connect(p) {
+		if err != unix.EINPROGRESS && err != unix.EALREADY {
+			return err
+		}
+		if err := w.wait(s.Queue()); err == unix.EAGAIN {
+			return begun
+		} else if err != nil {
+			return err
 		}
 	}
 }
 
 // connectDatagram is unix_dgram_connect.
-func (c *Call) connectDatagram(s *vnet.Socket, p []byte) error {
+func (c *Call) connectDatagram(s *vnet.Unix, p []byte) error {
 	switch family(p) {
 	case -1:
 		return unix.EINVAL
@@ -138,9 +168,11 @@ func accept4(c *Call) (uint64, error) {
 	}
 	file := c.socketFile(end, flags)
 	if addr != 0 {
-		peer, err := end.Peer()
+		name, err := end.Peername()
 		if err == nil {
-			err = c.putSockaddr(sockaddrOf(peer), addr, addrlen)
+			err = c.putSockaddr(name, addr, addrlen)
+		} else if end.Family() != unix.AF_UNIX {
+			err = unix.ECONNABORTED
 		}
 		if err != nil {
 			_ = file.Release()

@@ -28,7 +28,7 @@ func (c *Call) fill(o *outgoing, done uint64, p []byte) error {
 }
 
 // send is sock_sendmsg. It takes over the files of o.
-func (c *Call) send(d *fdtable.Description, s *vnet.Socket, o *outgoing) (uint64, error) {
+func (c *Call) send(d *fdtable.Description, s vnet.Socket, o *outgoing) (uint64, error) {
 	defer func() { c.Sys.net.Release(o.Files) }()
 	if o.flags&unix.MSG_OOB != 0 {
 		return 0, unix.EOPNOTSUPP
@@ -38,16 +38,36 @@ func (c *Call) send(d *fdtable.Description, s *vnet.Socket, o *outgoing) (uint64
 	d.Retain()
 	defer d.Release()
 	w := c.patience(d, s, o.flags, true)
-	if s.Type() == unix.SOCK_STREAM {
-		return c.sendStream(s, o, w)
+	if s, ok := s.(vnet.Messenger); ok {
+		return c.sendMessenger(s, o)
 	}
-	return c.sendDatagram(s, o, w)
+	if s.Type() == unix.SOCK_STREAM {
+		return c.sendStream(s.(vnet.Stream), o, w)
+	}
+	return c.sendDatagram(s.(*vnet.Unix), o, w)
 }
 
-// sendStream is unix_stream_sendmsg.
-func (c *Call) sendStream(s *vnet.Socket, o *outgoing, w patience) (uint64, error) {
+// sendMessenger sends what never waits for its receiver.
+func (c *Call) sendMessenger(s vnet.Messenger, o *outgoing) (uint64, error) {
+	if o.n > maxMessage {
+		return 0, unix.EMSGSIZE
+	}
+	data := make([]byte, o.n)
+	if err := c.fill(o, 0, data); err != nil {
+		return 0, err
+	}
+	return o.n, s.Send(o.to, data)
+}
+
+// sendStream is unix_stream_sendmsg and tcp_sendmsg.
+func (c *Call) sendStream(s vnet.Stream, o *outgoing, w patience) (uint64, error) {
 	done := uint64(0)
 	err := s.MaySend(o.n, o.to != nil)
+	for ; err == unix.EAGAIN; err = s.MaySend(o.n, o.to != nil) {
+		if err := w.wait(s.Queue()); err != nil {
+			return 0, err
+		}
+	}
 	broken := err == unix.EPIPE
 	for err == nil && done < o.n {
 		if err = c.awaitSpace(s, w); err != nil {
@@ -57,7 +77,7 @@ func (c *Call) sendStream(s *vnet.Socket, o *outgoing, w patience) (uint64, erro
 		if err = c.fill(o, done, data); err != nil {
 			break
 		}
-		if err = s.Deliver(nil, data, &o.Outgoing); err != nil {
+		if err = s.DeliverNext(data, &o.Outgoing); err != nil {
 			broken = err == unix.EPIPE
 			break
 		}
@@ -75,7 +95,10 @@ func (c *Call) sendStream(s *vnet.Socket, o *outgoing, w patience) (uint64, erro
 }
 
 // awaitSpace waits until the socket's send buffer has room.
-func (c *Call) awaitSpace(s *vnet.Socket, w patience) error {
+func (c *Call) awaitSpace(s interface {
+	HasRoom() error
+	Queue() *fdtable.Queue
+}, w patience) error {
 	for {
 		if err := s.HasRoom(); err != unix.EAGAIN {
 			return err
@@ -87,7 +110,7 @@ func (c *Call) awaitSpace(s *vnet.Socket, w patience) error {
 }
 
 // sendDatagram is unix_dgram_sendmsg.
-func (c *Call) sendDatagram(s *vnet.Socket, o *outgoing, w patience) (uint64, error) {
+func (c *Call) sendDatagram(s *vnet.Unix, o *outgoing, w patience) (uint64, error) {
 	name := ""
 	if o.to != nil && s.Type() == unix.SOCK_DGRAM {
 		var err error
@@ -106,7 +129,7 @@ func (c *Call) sendDatagram(s *vnet.Socket, o *outgoing, w patience) (uint64, er
 		return 0, err
 	}
 	for {
-		var to *vnet.Socket
+		var to *vnet.Unix
 		if name != "" {
 			var err error
 			if to, err = c.findSocket(s.Type(), name); err != nil {
@@ -128,7 +151,7 @@ func (c *Call) sendDatagram(s *vnet.Socket, o *outgoing, w patience) (uint64, er
 
 // receive is sock_recvmsg of at most n bytes into v. The files of what it gives are the caller's. The
 // result is what recv(2) gives.
-func (c *Call) receive(d *fdtable.Description, s *vnet.Socket, v []iovec, n uint64, flags int) (r vnet.Received, got uint64, err error) {
+func (c *Call) receive(d *fdtable.Description, s vnet.Socket, v []iovec, n uint64, flags int) (r vnet.Received, got uint64, err error) {
 	if err := s.MayReceive(); err != nil {
 		return r, 0, err
 	}
@@ -162,7 +185,7 @@ func (c *Call) receive(d *fdtable.Description, s *vnet.Socket, v []iovec, n uint
 }
 
 // readSocket is readv(2) with RWF_ flags; an empty one takes not even a datagram.
-func (c *Call) readSocket(d *fdtable.Description, s *vnet.Socket, v []iovec, n uint64, flags int) (uint64, error) {
+func (c *Call) readSocket(d *fdtable.Description, s vnet.Socket, v []iovec, n uint64, flags int) (uint64, error) {
 	if n == 0 {
 		return 0, nil
 	}
@@ -172,7 +195,7 @@ func (c *Call) readSocket(d *fdtable.Description, s *vnet.Socket, v []iovec, n u
 }
 
 // writeSocket is writev(2) with RWF_ flags.
-func (c *Call) writeSocket(d *fdtable.Description, s *vnet.Socket, v []iovec, n uint64, flags int) (uint64, error) {
+func (c *Call) writeSocket(d *fdtable.Description, s vnet.Socket, v []iovec, n uint64, flags int) (uint64, error) {
 	return c.send(d, s, &outgoing{v: v, n: n, flags: rwToMsg(flags)})
 }
 
@@ -223,13 +246,5 @@ func recvfrom(c *Call) (uint64, error) {
 	if err != nil || addr == 0 {
 		return n, err
 	}
-	return n, c.putSockaddr(senderOf(r), addr, addrlen)
-}
-
-// senderOf is unix_copy_addr: nothing if the sender has no name.
-func senderOf(r vnet.Received) []byte {
-	if r.From == nil || !r.From.Bound() {
-		return nil
-	}
-	return sockaddrOf(r.From)
+	return n, c.putSockaddr(r.Name, addr, addrlen)
 }

@@ -17,6 +17,7 @@ const (
 	maxRights   = 253       // SCM_MAX_FD
 	maxControl  = 128 << 10 // net.core.optmem_max
 	maxMessages = 1024      // UIO_MAXIOV, of sendmmsg and recvmmsg
+	maxMessage  = 1 << 20   // no message of an Addressed socket is longer
 	cmsgHeader  = 16        // sizeof struct cmsghdr
 	msgCompat   = 0x80000000
 )
@@ -73,7 +74,7 @@ func sendmsg(c *Call) (uint64, error) {
 }
 
 // sendMessage is net/socket.c:___sys_sendmsg.
-func (c *Call) sendMessage(d *fdtable.Description, s *vnet.Socket, msg uint64, flags int) (uint64, error) {
+func (c *Call) sendMessage(d *fdtable.Description, s vnet.Socket, msg uint64, flags int) (uint64, error) {
 	h, v, n, err := c.message(msg)
 	if err != nil {
 		return 0, err
@@ -189,7 +190,7 @@ func recvmsg(c *Call) (uint64, error) {
 }
 
 // receiveMessage is net/socket.c:___sys_recvmsg.
-func (c *Call) receiveMessage(d *fdtable.Description, s *vnet.Socket, msg uint64, flags int) (uint64, error) {
+func (c *Call) receiveMessage(d *fdtable.Description, s vnet.Socket, msg uint64, flags int) (uint64, error) {
 	h, v, n, err := c.message(msg)
 	if err != nil {
 		return 0, err
@@ -207,7 +208,7 @@ func (c *Call) receiveMessage(d *fdtable.Description, s *vnet.Socket, msg uint64
 		return 0, err
 	}
 	if h.Name != 0 {
-		name := senderOf(r)
+		name := r.Name
 		if err := c.WriteValue(msg+msghdrNameLen, int32(len(name))); err != nil {
 			return 0, err
 		}
@@ -228,8 +229,20 @@ type control struct {
 	flags    uint32 // msg_flags so far
 }
 
-// put is scm_recv_unix. EFAULT; files that do not fit stay with r.
-func (o *control) put(s *vnet.Socket, r *vnet.Received) error {
+// put is what the families add, and scm_recv_unix. EFAULT; files that do not fit stay with r.
+func (o *control) put(s vnet.Socket, r *vnet.Received) error {
+	for _, m := range r.Control {
+		if err := o.putData(m.Level, m.Type, m.Data); err != nil {
+			return err
+		}
+	}
+	if s, ok := s.(*vnet.Unix); ok {
+		return o.putUnix(s, r)
+	}
+	return nil
+}
+
+func (o *control) putUnix(s *vnet.Unix, r *vnet.Received) error {
 	if o.at == 0 {
 		if s.PassCred() || r.Files != nil {
 			o.flags |= unix.MSG_CTRUNC
@@ -237,7 +250,7 @@ func (o *control) put(s *vnet.Socket, r *vnet.Received) error {
 		return nil
 	}
 	if s.PassCred() {
-		if err := o.putCred(r.Cred.Bytes()); err != nil {
+		if err := o.putData(unix.SOL_SOCKET, unix.SCM_CREDENTIALS, r.Cred.Bytes()); err != nil {
 			return err
 		}
 	}
@@ -248,13 +261,14 @@ func (o *control) put(s *vnet.Socket, r *vnet.Received) error {
 }
 
 // header is struct cmsghdr.
-func header(n uint64, kind uint32) []byte {
+func header(n uint64, level, kind int32) []byte {
 	p := binary.LittleEndian.AppendUint64(nil, cmsgHeader+n)
-	return append(p, unix.SOL_SOCKET, 0, 0, 0, byte(kind), 0, 0, 0)
+	p = binary.LittleEndian.AppendUint32(p, uint32(level))
+	return binary.LittleEndian.AppendUint32(p, uint32(kind))
 }
 
-// putCred is put_cmsg, which cuts.
-func (o *control) putCred(data []byte) error {
+// putData is put_cmsg, which cuts.
+func (o *control) putData(level, kind int32, data []byte) error {
 	if o.room < cmsgHeader {
 		o.flags |= unix.MSG_CTRUNC
 		return nil
@@ -264,7 +278,7 @@ func (o *control) putCred(data []byte) error {
 		o.flags |= unix.MSG_CTRUNC
 		n = o.room
 	}
-	if err := o.c.Write(o.at, append(header(n-cmsgHeader, unix.SCM_CREDENTIALS), data...)[:n]); err != nil {
+	if err := o.c.Write(o.at, append(header(n-cmsgHeader, level, kind), data...)[:n]); err != nil {
 		return err
 	}
 	o.advance(cmsgHeader + uint64(len(data)))
@@ -306,7 +320,7 @@ func (o *control) putRights(r *vnet.Received) error {
 	if len(fds) == 0 {
 		return nil
 	}
-	if o.c.Write(o.at, header(uint64(len(fds)), unix.SCM_RIGHTS)) == nil {
+	if o.c.Write(o.at, header(uint64(len(fds)), unix.SOL_SOCKET, unix.SCM_RIGHTS)) == nil {
 		o.advance(cmsgHeader + uint64(len(fds)))
 	}
 	return nil

@@ -6,11 +6,13 @@ import (
 	"encoding/binary"
 
 	"golang.org/x/sys/unix"
+
+	"oubliette/emulate/vnet"
 )
 
 const (
 	soPeerGroups = 59
-	maxOption    = 64 // no option's value is longer
+	maxOption    = 256 // no option's value is longer
 )
 
 // getsockopt is net/core/sock.c:sk_getsockopt.
@@ -20,7 +22,7 @@ func getsockopt(c *Call) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if level != unix.SOL_SOCKET {
+	if s.Family() == unix.AF_UNIX && level != unix.SOL_SOCKET {
 		return 0, unix.EOPNOTSUPP
 	}
 	var n int32
@@ -31,8 +33,8 @@ func getsockopt(c *Call) (uint64, error) {
 		return 0, unix.EINVAL
 	}
 	var value []byte
-	if optname == soPeerGroups {
-		groups, err := s.PeerGroups()
+	if peer, ok := s.(*vnet.Unix); ok && level == unix.SOL_SOCKET && optname == soPeerGroups {
+		groups, err := peer.PeerGroups()
 		if err != nil {
 			return 0, err
 		}
@@ -45,7 +47,7 @@ func getsockopt(c *Call) (uint64, error) {
 			}
 			return 0, unix.ERANGE
 		}
-	} else if value, err = s.Option(optname); err != nil {
+	} else if value, err = s.Option(level, optname); err != nil {
 		return 0, err
 	}
 	value = value[:min(len(value), int(n))]
@@ -64,17 +66,16 @@ func setsockopt(c *Call) (uint64, error) {
 		return 0, err
 	case optlen < 0:
 		return 0, unix.EINVAL
-	case level != unix.SOL_SOCKET:
-		return 0, unix.EOPNOTSUPP
-	case optlen < 4:
+	case optlen < 4 && level == unix.SOL_SOCKET:
 		return 0, unix.EINVAL
 	}
 	value := make([]byte, min(optlen, maxOption))
-	if err := c.Read(optval, value[:4]); err != nil {
+	least := min(len(value), 4)
+	if err := c.Read(optval, value[:least]); err != nil {
 		return 0, err
 	}
-	if err := c.Read(optval+4, value[4:]); err != nil {
-		value = value[:4]
+	if err := c.Read(optval+4, value[least:]); err != nil {
+		value = value[:least]
 	}
-	return 0, s.SetOption(optname, value, c.Task.Cred.EUID == 0)
+	return 0, s.SetOption(level, optname, value, c.Task.Cred.EUID == 0)
 }

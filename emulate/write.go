@@ -34,7 +34,7 @@ func (c *Call) writeFrom(fd int, buf, count uint64, offset int64) (uint64, error
 	if err != nil {
 		return 0, err
 	}
-	if s, ok := d.File.(*vnet.Socket); ok {
+	if s, ok := d.File.(vnet.Socket); ok {
 		return c.writeSocket(d, s, []iovec{b}, b.len, 0)
 	}
 	t := transfer{c: c, d: d, n: b.len, off: offset, grows: d.Flags&unix.O_APPEND != 0}
@@ -94,7 +94,7 @@ func (c *Call) writeVector(fd int, iov uint64, iovcnt uint32, offset int64, flag
 	if _, seeks := d.File.(io.WriterAt); seeks && flags&unix.RWF_NOWAIT != 0 {
 		return 0, unix.EOPNOTSUPP // as ext4 without O_DIRECT
 	}
-	if s, ok := d.File.(*vnet.Socket); ok {
+	if s, ok := d.File.(vnet.Socket); ok {
 		return c.writeSocket(d, s, v, n, flags)
 	}
 	t := transfer{c: c, d: d, n: n, off: offset, grows: d.Flags&unix.O_APPEND != 0,

@@ -23,15 +23,15 @@ const PathMax = 108
 
 // Net is the sockets of one jail. The zero value is an empty network.
 type Net struct {
-	abstract map[abstractName]*Socket
-	paths    map[vfs.Node]*Socket
+	abstract map[abstractName]*Unix
+	paths    map[vfs.Node]*Unix
 	lastAuto uint32
 
 	sockets  int
 	bytes    int
 	flying   int                          // descriptors in messages
 	inFlight map[*fdtable.Description]int // those of sockets, how often each
-	holders  map[*Socket]int              // how many messages with descriptors are at each
+	holders  map[*Unix]int                // how many messages with descriptors are at each
 
 	closes   int                    // since the last Collect
 	dropped  []*fdtable.Description // see release
@@ -66,7 +66,7 @@ func (c *Cred) same(o *Cred) bool {
 
 // Bind gives s a name of its own: of the inode node if that is not nil, else an
 // abstract one. EADDRINUSE, EINVAL (it has one).
-func (s *Socket) Bind(name string, node vfs.Node) error {
+func (s *Unix) Bind(name string, node vfs.Node) error {
 	if s.addr != nil {
 		return unix.EINVAL
 	}
@@ -77,12 +77,12 @@ func (s *Socket) Bind(name string, node vfs.Node) error {
 			return unix.EADDRINUSE
 		}
 		if n.abstract == nil {
-			n.abstract = make(map[abstractName]*Socket)
+			n.abstract = make(map[abstractName]*Unix)
 		}
 		n.abstract[key] = s
 	} else {
 		if n.paths == nil {
-			n.paths = make(map[vfs.Node]*Socket)
+			n.paths = make(map[vfs.Node]*Unix)
 		}
 		n.paths[node] = s
 	}
@@ -90,11 +90,8 @@ func (s *Socket) Bind(name string, node vfs.Node) error {
 	return nil
 }
 
-// Bound reports whether s has a name.
-func (s *Socket) Bound() bool { return s.addr != nil }
-
 // Autobind gives s an abstract name of five hexadecimal digits, if it has none.
-func (s *Socket) Autobind() error {
+func (s *Unix) Autobind() error {
 	for range 1 << 20 {
 		if s.addr != nil {
 			return nil
@@ -108,7 +105,7 @@ func (s *Socket) Autobind() error {
 }
 
 // unbind frees the name, unless it is a listener's that s was accepted by.
-func (s *Socket) unbind() {
+func (s *Unix) unbind() {
 	if !s.owns {
 		return
 	}
@@ -121,7 +118,7 @@ func (s *Socket) unbind() {
 }
 
 // Abstract finds a socket by its abstract name. ECONNREFUSED.
-func (n *Net) Abstract(kind int, name string) (*Socket, error) {
+func (n *Net) Abstract(kind int, name string) (*Unix, error) {
 	if s := n.abstract[abstractName{kind, name}]; s != nil {
 		return s, nil
 	}
@@ -130,7 +127,7 @@ func (n *Net) Abstract(kind int, name string) (*Socket, error) {
 
 // Path finds the socket bound to an inode. ECONNREFUSED, EPROTOTYPE (it is of
 // another type).
-func (n *Net) Path(kind int, node vfs.Node) (*Socket, error) {
+func (n *Net) Path(kind int, node vfs.Node) (*Unix, error) {
 	s := n.paths[node]
 	switch {
 	case s == nil:
@@ -141,11 +138,19 @@ func (n *Net) Path(kind int, node vfs.Node) (*Socket, error) {
 	return s, nil
 }
 
-// Name is sun_path as getsockname(2) and getpeername(2) give it, "" if s is not
-// bound.
-func (s *Socket) Name() string {
-	if s.addr == nil {
-		return ""
+// Sockname is struct sockaddr_un, of two bytes if s is not bound.
+func (s *Unix) Sockname() []byte {
+	name := []byte{unix.AF_UNIX, 0}
+	if s.addr != nil {
+		name = append(name, s.addr.name...)
 	}
-	return s.addr.name
+	return name
+}
+
+// named is Sockname if s is bound.
+func (s *Unix) named() []byte {
+	if s.addr == nil {
+		return nil
+	}
+	return s.Sockname()
 }

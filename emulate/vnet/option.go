@@ -20,17 +20,15 @@ const (
 	soSndTimeoNew = 67
 )
 
-// flagOptions are the options that are a bit, kept and shown; only SO_PASSCRED
-// means anything here.
+// flagOptions are the options that are a bit, kept and shown.
 const flagOptions = 1<<unix.SO_REUSEADDR | 1<<unix.SO_DONTROUTE | 1<<unix.SO_BROADCAST | 1<<unix.SO_KEEPALIVE |
 	1<<unix.SO_OOBINLINE | 1<<unix.SO_REUSEPORT | 1<<unix.SO_PASSCRED | 1<<unix.SO_PASSSEC | 1<<unix.SO_TIMESTAMP |
 	1<<unix.SO_RXQ_OVFL | 1<<unix.SO_TIMESTAMPNS
 
 func le32(v uint32) []byte { return binary.LittleEndian.AppendUint32(nil, v) }
 
-// Option is getsockopt(2) at SOL_SOCKET: the whole value, of which the caller
-// gives what fits. ENOPROTOOPT.
-func (s *Socket) Option(name int) ([]byte, error) {
+// option is getsockopt(2) at SOL_SOCKET. ENOPROTOOPT.
+func (s *base) option(name int) ([]byte, error) {
 	if name >= 0 && name < 64 && flagOptions>>name&1 != 0 {
 		return le32(uint32(s.options >> name & 1)), nil
 	}
@@ -39,8 +37,10 @@ func (s *Socket) Option(name int) ([]byte, error) {
 	case unix.SO_TYPE:
 		v = s.kind
 	case unix.SO_DOMAIN:
-		v = unix.AF_UNIX
-	case unix.SO_PROTOCOL, unix.SO_DEBUG, unix.SO_NO_CHECK, unix.SO_BSDCOMPAT, unix.SO_MARK:
+		v = s.family
+	case unix.SO_PROTOCOL:
+		v = s.protocol
+	case unix.SO_DEBUG, unix.SO_NO_CHECK, unix.SO_BSDCOMPAT, unix.SO_MARK:
 	case unix.SO_ERROR:
 		v, s.err = int(s.err), 0
 	case unix.SO_SNDBUF:
@@ -73,8 +73,27 @@ func (s *Socket) Option(name int) ([]byte, error) {
 	return le32(uint32(v)), nil
 }
 
+// Option is getsockopt(2).
+func (s *Unix) Option(level, name int) ([]byte, error) {
+	if level != unix.SOL_SOCKET {
+		return nil, unix.EOPNOTSUPP
+	}
+	return s.option(name)
+}
+
+// SetOption is setsockopt(2).
+func (s *Unix) SetOption(level, name int, value []byte, privileged bool) error {
+	switch {
+	case level != unix.SOL_SOCKET:
+		return unix.EOPNOTSUPP
+	case len(value) < 4:
+		return unix.EINVAL
+	}
+	return s.setOption(name, value, privileged)
+}
+
 // PeerGroups is SO_PEERGROUPS. ENODATA.
-func (s *Socket) PeerGroups() ([]uint32, error) {
+func (s *Unix) PeerGroups() ([]uint32, error) {
 	if s.peerCred == nil {
 		return nil, unix.ENODATA
 	}
@@ -94,13 +113,13 @@ func (c *Cred) bytes(pid int32, id uint32) []byte {
 func (c *Cred) Bytes() []byte { return c.bytes(0, 65534) }
 
 // PassCred is SO_PASSCRED.
-func (s *Socket) PassCred() bool { return s.options>>unix.SO_PASSCRED&1 != 0 }
+func (s *base) PassCred() bool { return s.options>>unix.SO_PASSCRED&1 != 0 }
 
-// SetOption is setsockopt(2) at SOL_SOCKET with at least four bytes of value.
+// setOption is setsockopt(2) at SOL_SOCKET with at least four bytes of value.
 // ENOPROTOOPT, EINVAL, EDOM, EPERM without privileges.
-func (s *Socket) SetOption(name int, value []byte, privileged bool) error {
+func (s *base) setOption(name int, value []byte, privileged bool) error {
 	v := int32(binary.LittleEndian.Uint32(value))
-	if name == unix.SO_REUSEPORT && v != 0 {
+	if name == unix.SO_REUSEPORT && v != 0 && s.family == unix.AF_UNIX {
 		return unix.EOPNOTSUPP // only of INET sockets
 	}
 	if name >= 0 && name < 64 && flagOptions>>name&1 != 0 {

@@ -3,6 +3,7 @@
 package vnet
 
 import (
+	"io"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -10,43 +11,107 @@ import (
 	"oubliette/fdtable"
 )
 
-// state is sk_state as far as AF_UNIX uses it.
+// Socket is what sockets of all families can do, each a try that does not wait:
+// struct proto_ops. How one is bound, connected and sent through depends on what
+// its addresses are: see [Unix] and [Addressed].
+type Socket interface {
+	fdtable.File
+	io.ReadWriter // one try of read(2) and write(2)
+	fdtable.Poller
+	fdtable.Timeouter
+	fdtable.Ioctler
+
+	// Family is AF_UNIX and so on, Type SOCK_STREAM and so on.
+	Family() int
+	Type() int
+	// SetIno tells the number of the socket's inode, which /proc/net shows.
+	SetIno(ino uint64)
+	// Listen is listen(2), on whose behalf. EOPNOTSUPP, EINVAL, EADDRINUSE.
+	Listen(backlog int, cred *Cred) error
+	// Accept is accept(2). EOPNOTSUPP, EINVAL, EAGAIN: wait for the Queue.
+	Accept() (Socket, error)
+	// Sockname is getsockname(2), Peername getpeername(2), as struct sockaddr.
+	// ENOTCONN.
+	Sockname() []byte
+	Peername() ([]byte, error)
+	// Shutdown is shutdown(2). EINVAL, ENOTCONN.
+	Shutdown(how int) error
+	// MayReceive is what a receive checks first. EINVAL, ENOTCONN.
+	MayReceive() error
+	// Receive takes what is there. EAGAIN: wait for the Queue and try again with
+	// the same r. And the pending error, EFAULT.
+	Receive(r *Received, t Take) error
+	// Option is getsockopt(2): the whole value, of which the caller gives what
+	// fits. EOPNOTSUPP (no such level), ENOPROTOOPT.
+	Option(level, name int) ([]byte, error)
+	// SetOption is setsockopt(2). EOPNOTSUPP, ENOPROTOOPT, EINVAL, EDOM, EPERM
+	// without privileges.
+	SetOption(level, name int, value []byte, privileged bool) error
+}
+
+// Stream is a Socket of a stream of bytes.
+type Stream interface {
+	Socket
+	// MaySend is what a send of n bytes checks before it looks for room; named: it
+	// has an address. ENOTCONN, EISCONN, EOPNOTSUPP; EPIPE comes with SIGPIPE.
+	// EAGAIN: it is not connected yet.
+	MaySend(n uint64, named bool) error
+	// HasRoom says whether something can be sent. EPIPE, EAGAIN: wait for the
+	// Queue, ENOBUFS, and the pending error.
+	HasRoom() error
+	// Segment is how much of n bytes goes in one piece.
+	Segment(n uint64) int
+	// DeliverNext sends one piece, after HasRoom. It takes over data. EPIPE.
+	DeliverNext(data []byte, o *Outgoing) error
+}
+
+// Addressed is a Socket whose addresses are struct sockaddr and nothing more.
+type Addressed interface {
+	Socket
+	// Bind is bind(2). EINVAL, EAFNOSUPPORT, EADDRNOTAVAIL, EADDRINUSE.
+	Bind(addr []byte) error
+	// Connect is connect(2). EINPROGRESS: wait for the Queue, then ask again;
+	// EALREADY is the answer then if nothing has happened. EISCONN,
+	// ECONNREFUSED, ENETUNREACH, EAFNOSUPPORT, EINVAL.
+	Connect(addr []byte) error
+}
+
+// Messenger is an Addressed Socket of messages.
+type Messenger interface {
+	Addressed
+	// Send sends one message, to its peer if to is nil. It takes over data.
+	// EDESTADDRREQ, EMSGSIZE, EPIPE, and the pending error.
+	Send(to, data []byte) error
+}
+
+// state is sk_state as far as it is needed here.
 type state int
 
 const (
 	closed state = iota
 	listening
+	connecting // TCP_SYN_SENT
 	established
 )
 
-// Bits of Socket.shut, RCV_SHUTDOWN and SEND_SHUTDOWN.
+// Bits of base.shut, RCV_SHUTDOWN and SEND_SHUTDOWN.
 const (
 	shutRead  = 1
 	shutWrite = 2
 	shutBoth  = 3
 )
 
-// dgramBacklog is net.unix.max_dgram_qlen: one more than so many datagrams of
-// others wait at a socket.
-const dgramBacklog = 10
-
-// Socket is one end: struct sock.
-type Socket struct {
-	net   *Net
-	kind  int // SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET
-	state state
-	addr  *address
-	owns  bool    // addr is in the tables under this socket
-	peer  *Socket // dead ones stay, except of datagram sockets
-	dead  bool
-	shut  int
-	err   unix.Errno // SO_ERROR
-
-	queue    []*message
-	pending  []*Socket // connected, not accepted
-	listener *Socket   // in whose pending this one is
-	backlog  int       // more than so many are full: datagrams, or connections
-	wmem     int       // truesize of what this socket has sent and nobody read
+// base is struct sock: what is the same in all families.
+type base struct {
+	net      *Net
+	family   int
+	kind     int // SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET
+	protocol int
+	ino      uint64
+	state    state
+	dead     bool
+	shut     int
+	err      unix.Errno // SO_ERROR
 
 	peerCred *Cred
 	sndbuf   int
@@ -59,174 +124,44 @@ type Socket struct {
 	timeouts [2]time.Duration // receive, send; 0 for ever
 
 	waiters fdtable.Queue
-	// room is peer_wait: woken when a message or connection was taken, for those
-	// who found the queue full. relay passes that on to a connected sender.
-	room  fdtable.Queue
-	relay fdtable.Waiter
 }
 
-// message is struct sk_buff.
-type message struct {
-	data     []byte
-	off      int // stream: read so far
-	from     *Socket
-	cred     *Cred
-	files    []*fdtable.Description
-	truesize int
-}
-
-// New makes an unconnected socket of type SOCK_STREAM, SOCK_DGRAM or
-// SOCK_SEQPACKET. ENFILE.
-func (n *Net) New(kind int) (*Socket, error) {
+// newBase counts a new socket. ENFILE.
+func (n *Net) newBase(family, kind, protocol int) (base, error) {
 	if n.sockets >= maxSockets {
-		return nil, unix.ENFILE
+		return base{}, unix.ENFILE
 	}
 	n.sockets++
-	s := &Socket{net: n, kind: kind, backlog: dgramBacklog, sndbuf: defaultBuffer, rcvbuf: defaultBuffer, lowat: 1, peekOff: -1}
-	s.relay = fdtable.Waiter{Woken: func() {
-		if s.peer != nil {
-			s.peer.room.Remove(&s.relay)
-		}
-		s.waiters.WakeFor(pollOut)
-	}}
-	return s, nil
+	return base{net: n, family: family, kind: kind, protocol: protocol,
+		sndbuf: defaultBuffer, rcvbuf: defaultBuffer, lowat: 1, peekOff: -1}, nil
 }
 
-// Pair is socketpair(2).
-func (n *Net) Pair(kind int, cred *Cred) (a, b *Socket, err error) {
-	if a, err = n.New(kind); err != nil {
-		return nil, nil, err
-	}
-	if b, err = n.New(kind); err != nil {
-		_ = a.Close()
-		return nil, nil, err
-	}
-	a.peer, b.peer = b, a
-	a.peerCred, b.peerCred = cred, cred
-	a.state, b.state = established, established
-	return a, b, nil
-}
+// Family is the address family.
+func (s *base) Family() int { return s.family }
 
 // Type is SOCK_STREAM, SOCK_DGRAM or SOCK_SEQPACKET.
-func (s *Socket) Type() int { return s.kind }
+func (s *base) Type() int { return s.kind }
 
-// Listening reports SO_ACCEPTCONN.
-func (s *Socket) Listening() bool { return s.state == listening }
+// SetIno is in [Socket].
+func (s *base) SetIno(ino uint64) { s.ino = ino }
 
 // Timeout is [fdtable.Timeouter].
-func (s *Socket) Timeout(write bool) time.Duration {
+func (s *base) Timeout(write bool) time.Duration {
 	if write {
 		return s.timeouts[1]
 	}
 	return s.timeouts[0]
 }
 
-// Room is woken when something was taken from s's queue.
-func (s *Socket) Room() *fdtable.Queue { return &s.room }
-
 // Queue is [fdtable.Poller].
-func (s *Socket) Queue() *fdtable.Queue { return &s.waiters }
-
-const (
-	pollIn  = fdtable.In | fdtable.RdNorm
-	pollOut = fdtable.Out | fdtable.WrNorm | 0x200 // POLLWRBAND
-)
-
-// Poll is unix_poll and unix_dgram_poll.
-func (s *Socket) Poll() fdtable.Events {
-	var ev fdtable.Events
-	if s.err != 0 {
-		ev |= fdtable.Err
-	}
-	if s.shut == shutBoth || s.kind != unix.SOCK_DGRAM && s.state == closed {
-		ev |= fdtable.Hup
-	}
-	if s.shut&shutRead != 0 {
-		ev |= fdtable.RdHup | pollIn
-	}
-	if len(s.queue) > 0 || len(s.pending) > 0 {
-		ev |= pollIn
-	}
-	switch {
-	case !s.writable():
-	case s.kind != unix.SOCK_STREAM && s.peer != nil && s.peer.crowded(s):
-		s.peer.room.Add(&s.relay)
-	default:
-		ev |= pollOut
-	}
-	return ev
-}
-
-// writable is unix_writable: three quarters of the buffer are free.
-func (s *Socket) writable() bool { return s.state != listening && 4*s.wmem <= s.sndbuf }
-
-// full is unix_recvq_full.
-func (s *Socket) full() bool { return len(s.queue)+len(s.pending) > s.backlog }
-
-// crowded reports whether a datagram of from's must wait: two sockets connected
-// to each other are bounded by their send buffers alone.
-func (s *Socket) crowded(from *Socket) bool { return s != from && s.peer != from && s.full() }
+func (s *base) Queue() *fdtable.Queue { return &s.waiters }
 
 // takeError is sock_error: the pending error, once.
-func (s *Socket) takeError() error {
+func (s *base) takeError() error {
 	if s.err == 0 {
 		return nil
 	}
 	err := s.err
 	s.err = 0
 	return err
-}
-
-// Close is unix_release_sock.
-func (s *Socket) Close() error {
-	if s.dead {
-		return nil
-	}
-	s.close(false)
-	if s.net.closes++; s.net.closes*closesPerCollect >= len(s.net.inFlight) {
-		s.net.Collect()
-	}
-	return nil
-}
-
-// close ends s; unaccepted says that nobody ever had it.
-func (s *Socket) close(unaccepted bool) {
-	was := s.state
-	s.unbind()
-	s.dead, s.shut, s.state = true, shutBoth, closed
-	s.net.sockets--
-	if p := s.peer; p != nil {
-		if s.kind != unix.SOCK_DGRAM {
-			p.shut = shutBoth
-			if len(s.queue) > 0 || unaccepted {
-				p.err = unix.ECONNRESET
-			}
-			p.waiters.Wake()
-		}
-		p.room.Remove(&s.relay)
-	}
-	s.room.Wake()
-	s.purge()
-	if was == listening {
-		for _, c := range s.pending {
-			c.close(true)
-		}
-		s.pending = nil
-	}
-	s.waiters.Wake()
-}
-
-// Shutdown is shutdown(2). EINVAL.
-func (s *Socket) Shutdown(how int) error {
-	if how < unix.SHUT_RD || how > unix.SHUT_RDWR {
-		return unix.EINVAL
-	}
-	mode := how + 1
-	s.shut |= mode
-	if p := s.peer; p != nil && s.kind != unix.SOCK_DGRAM && !p.dead {
-		p.shut |= mode>>1 | mode<<1&shutWrite
-		p.waiters.Wake()
-	}
-	s.waiters.Wake()
-	return nil
 }

@@ -8,7 +8,7 @@ import "golang.org/x/sys/unix"
 const maxBacklog = 4096
 
 // Listen is listen(2). EOPNOTSUPP, EINVAL.
-func (s *Socket) Listen(backlog int, cred *Cred) error {
+func (s *Unix) Listen(backlog int, cred *Cred) error {
 	switch {
 	case s.kind == unix.SOCK_DGRAM:
 		return unix.EOPNOTSUPP
@@ -28,7 +28,7 @@ func (s *Socket) Listen(backlog int, cred *Cred) error {
 // Connect is connect(2) of a stream or seqpacket socket to a listening one.
 // ECONNREFUSED, EAGAIN (its backlog is full: wait for its Room), EISCONN, EINVAL,
 // ENFILE.
-func (s *Socket) Connect(to *Socket, cred *Cred) error {
+func (s *Unix) Connect(to *Unix, cred *Cred) error {
 	switch {
 	case to.state != listening || to.shut&shutRead != 0:
 		return unix.ECONNREFUSED
@@ -53,7 +53,7 @@ func (s *Socket) Connect(to *Socket, cred *Cred) error {
 
 // ConnectDatagram makes to the only peer of a datagram socket, or none if to is
 // nil. EPERM: to is connected to another.
-func (s *Socket) ConnectDatagram(to *Socket) error {
+func (s *Unix) ConnectDatagram(to *Unix) error {
 	if to != nil && to.peer != nil && to.peer != s {
 		return unix.EPERM
 	}
@@ -76,7 +76,7 @@ func (s *Socket) ConnectDatagram(to *Socket) error {
 
 // parted is unix_dgram_disconnected: what came from the old peer is lost, and it
 // is told if it still thinks that s is its peer.
-func (s *Socket) parted(old *Socket) {
+func (s *Unix) parted(old *Unix) {
 	if len(s.queue) == 0 {
 		return
 	}
@@ -89,7 +89,7 @@ func (s *Socket) parted(old *Socket) {
 }
 
 // Accept is accept(2). EOPNOTSUPP, EINVAL, EAGAIN.
-func (s *Socket) Accept() (*Socket, error) {
+func (s *Unix) Accept() (Socket, error) {
 	switch {
 	case s.kind == unix.SOCK_DGRAM:
 		return nil, unix.EOPNOTSUPP
@@ -115,8 +115,16 @@ func (s *Socket) Accept() (*Socket, error) {
 	return end, nil
 }
 
+// Peername is the name of whom s is connected to, dead or alive. ENOTCONN.
+func (s *Unix) Peername() ([]byte, error) {
+	if s.peer == nil {
+		return nil, unix.ENOTCONN
+	}
+	return s.peer.Sockname(), nil
+}
+
 // Peer is whom s is connected to, dead or alive. ENOTCONN.
-func (s *Socket) Peer() (*Socket, error) {
+func (s *Unix) Peer() (*Unix, error) {
 	if s.peer == nil {
 		return nil, unix.ENOTCONN
 	}

@@ -38,7 +38,7 @@ func headSize(n int) int {
 }
 
 // truesize is what a message of n bytes counts.
-func (s *Socket) truesize(n int) int {
+func (s *Unix) truesize(n int) int {
 	pages := 0
 	switch {
 	case s.kind == unix.SOCK_STREAM && n > skbHead:
@@ -50,14 +50,14 @@ func (s *Socket) truesize(n int) int {
 }
 
 // Segment is how much of n bytes the next message of a stream takes.
-func (s *Socket) Segment(n uint64) int {
+func (s *Unix) Segment(n uint64) int {
 	return int(min(n, uint64(s.sndbuf>>1-64), skbHead+skbPages))
 }
 
 // MaySend is what a send of n bytes checks before it looks for room. named: it
 // has an address. ENOTCONN, EISCONN, EOPNOTSUPP, EMSGSIZE, and EPIPE for a stream,
 // which comes with SIGPIPE.
-func (s *Socket) MaySend(n uint64, named bool) error {
+func (s *Unix) MaySend(n uint64, named bool) error {
 	switch s.kind {
 	case unix.SOCK_STREAM:
 		switch {
@@ -95,7 +95,7 @@ func (s *Socket) MaySend(n uint64, named bool) error {
 }
 
 // HasRoom is sock_alloc_send_pskb. EPIPE, EAGAIN, ENOBUFS, and the pending error.
-func (s *Socket) HasRoom() error {
+func (s *Unix) HasRoom() error {
 	if err := s.takeError(); err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func (s *Socket) HasRoom() error {
 // Deliver queues data, one segment or one datagram, at to, or at the peer if to
 // is nil; HasRoom said yes. ENOTCONN, EPERM, EPIPE, ECONNREFUSED, and EAGAIN of a
 // datagram: wait for to's Room. Takes over data.
-func (s *Socket) Deliver(to *Socket, data []byte, o *Outgoing) error {
+func (s *Unix) Deliver(to *Unix, data []byte, o *Outgoing) error {
 	connected := to == nil
 	if connected {
 		to = s.peer
@@ -141,8 +141,11 @@ func (s *Socket) Deliver(to *Socket, data []byte, o *Outgoing) error {
 	return nil
 }
 
+// DeliverNext is in [Stream].
+func (s *Unix) DeliverNext(data []byte, o *Outgoing) error { return s.Deliver(nil, data, o) }
+
 // mayDeliver is the middle of unix_dgram_sendmsg.
-func (s *Socket) mayDeliver(to *Socket, connected bool) error {
+func (s *Unix) mayDeliver(to *Unix, connected bool) error {
 	switch {
 	case to.peer != nil && to.peer != s:
 		return unix.EPERM
@@ -169,7 +172,7 @@ func (s *Socket) mayDeliver(to *Socket, connected bool) error {
 
 // Write is one try of write(2) without credentials; package emulate sends with
 // them.
-func (s *Socket) Write(p []byte) (int, error) {
+func (s *Unix) Write(p []byte) (int, error) {
 	if err := s.MaySend(uint64(len(p)), false); err != nil {
 		return 0, err
 	}

@@ -12,17 +12,27 @@ import (
 
 // Received is what came with the bytes of one recvmsg(2).
 type Received struct {
-	N         int     // bytes that sink took
-	Length    int     // of the datagram they are of
-	Truncated bool    // MSG_TRUNC
-	From      *Socket // nil if nothing was there
-	Cred      *Cred   // as the message had it, nil: none
+	N         int    // bytes that sink took
+	Length    int    // of the datagram they are of
+	Truncated bool   // MSG_TRUNC
+	Name      []byte // whom it is from, as struct sockaddr; nil: nobody says
+	Cred      *Cred  // as the message had it, nil: none
 	// Files are the caller's to release.
 	Files []*fdtable.Description
+	// Control is what else recvmsg(2) tells.
+	Control []Control
+
+	from *Unix // nil if nothing was there
+}
+
+// Control is one control message, cmsg(3).
+type Control struct {
+	Level, Type int32
+	Data        []byte
 }
 
 // MayReceive is what a receive checks first. EINVAL, ENOTCONN.
-func (s *Socket) MayReceive() error {
+func (s *Unix) MayReceive() error {
 	switch {
 	case s.kind == unix.SOCK_STREAM && s.state != established:
 		return unix.EINVAL
@@ -47,7 +57,7 @@ type Take struct {
 // change or descriptors came, of others one datagram. EAGAIN: not enough there; a
 // stream may have given a part, and the next try with the same r goes on behind it.
 // And the pending error, EFAULT.
-func (s *Socket) Receive(r *Received, t Take) error {
+func (s *Unix) Receive(r *Received, t Take) error {
 	if s.kind == unix.SOCK_STREAM {
 		return s.receiveStream(r, t)
 	}
@@ -63,7 +73,7 @@ func (s *Socket) Receive(r *Received, t Take) error {
 	}
 	m := s.queue[i]
 	data := m.data[skip:]
-	r.From, r.Cred, r.Length = m.from, m.cred, len(data)
+	r.from, r.Cred, r.Length, r.Name = m.from, m.cred, len(data), m.from.named()
 	if uint64(len(data)) > t.Size {
 		data, r.Truncated = data[:t.Size], true
 	}
@@ -82,7 +92,7 @@ func (s *Socket) Receive(r *Received, t Take) error {
 }
 
 // peekAt is where the next read begins: so many bytes into message i.
-func (s *Socket) peekAt(peek bool) (skip, i int) {
+func (s *Unix) peekAt(peek bool) (skip, i int) {
 	if !peek || s.peekOff <= 0 {
 		return 0, 0
 	}
@@ -96,7 +106,7 @@ func (s *Socket) peekAt(peek bool) (skip, i int) {
 
 // moveOffset is sk_peek_offset_fwd and _bwd: SO_PEEK_OFF counts from what is
 // still there.
-func (s *Socket) moveOffset(peek bool, took, gone int) {
+func (s *Unix) moveOffset(peek bool, took, gone int) {
 	switch {
 	case s.peekOff < 0:
 	case peek:
@@ -109,7 +119,7 @@ func (s *Socket) moveOffset(peek bool, took, gone int) {
 func (m *message) unread() []byte { return m.data[m.off:] }
 
 // take gives the descriptors of m: to keep, or with peek once more.
-func (s *Socket) take(m *message, peek bool) []*fdtable.Description {
+func (s *Unix) take(m *message, peek bool) []*fdtable.Description {
 	files := m.files
 	if peek {
 		for _, d := range files {
@@ -123,15 +133,15 @@ func (s *Socket) take(m *message, peek bool) []*fdtable.Description {
 }
 
 // receiveStream is unix_stream_read_generic without the waiting.
-func (s *Socket) receiveStream(r *Received, t Take) error {
+func (s *Unix) receiveStream(r *Received, t Take) error {
 	skip, i := s.peekAt(t.Peek)
 	for i < len(s.queue) {
 		m := s.queue[i]
-		if r.From != nil && s.PassCred() && !m.cred.same(r.Cred) {
+		if r.from != nil && s.PassCred() && !m.cred.same(r.Cred) {
 			return nil
 		}
-		if r.From == nil {
-			r.From, r.Cred = m.from, m.cred
+		if r.from == nil {
+			r.from, r.Cred, r.Name = m.from, m.cred, m.from.named()
 		}
 		data := m.unread()[skip:]
 		data = data[:min(uint64(len(data)), t.Size-uint64(r.N))]
@@ -164,7 +174,7 @@ func (s *Socket) receiveStream(r *Received, t Take) error {
 }
 
 // ran says what it means that a stream's queue ran out.
-func (s *Socket) ran(r *Received, t Take) error {
+func (s *Unix) ran(r *Received, t Take) error {
 	if t.Size > 0 && (uint64(r.N) >= t.Size || !t.All && r.N >= s.lowat) {
 		return nil
 	}
@@ -178,7 +188,7 @@ func (s *Socket) ran(r *Received, t Take) error {
 }
 
 // drop frees message i of the queue and what it counts.
-func (s *Socket) drop(i int) {
+func (s *Unix) drop(i int) {
 	m := s.queue[i]
 	if i == 0 {
 		s.queue[0] = nil
@@ -200,14 +210,14 @@ func (s *Socket) drop(i int) {
 }
 
 // purge drops everything.
-func (s *Socket) purge() {
+func (s *Unix) purge() {
 	for len(s.queue) > 0 {
 		s.drop(0)
 	}
 }
 
 // Read is one try of read(2). Descriptors that came are closed.
-func (s *Socket) Read(p []byte) (int, error) {
+func (s *Unix) Read(p []byte) (int, error) {
 	if err := s.MayReceive(); err != nil {
 		return 0, err
 	}
@@ -219,7 +229,7 @@ func (s *Socket) Read(p []byte) (int, error) {
 }
 
 // Ioctl is FIONREAD and SIOCOUTQ. EINVAL, ENOTTY.
-func (s *Socket) Ioctl(mem fdtable.Memory, request uint32, arg uint64) (uint64, error) {
+func (s *Unix) Ioctl(mem fdtable.Memory, request uint32, arg uint64) (uint64, error) {
 	n := 0
 	switch {
 	case request == unix.TIOCOUTQ:

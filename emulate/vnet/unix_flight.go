@@ -13,20 +13,20 @@ import (
 const closesPerCollect = 16
 
 // hold notes that files went into a message at s (1) or came out of it (-1).
-func (s *Socket) hold(files []*fdtable.Description, by int) {
+func (s *Unix) hold(files []*fdtable.Description, by int) {
 	n := s.net
 	if len(files) == 0 {
 		return
 	}
 	if n.inFlight == nil {
-		n.inFlight, n.holders = make(map[*fdtable.Description]int), make(map[*Socket]int)
+		n.inFlight, n.holders = make(map[*fdtable.Description]int), make(map[*Unix]int)
 	}
 	n.flying += by * len(files)
 	if n.holders[s] += by; n.holders[s] == 0 {
 		delete(n.holders, s)
 	}
 	for _, d := range files {
-		if _, ok := d.File.(*Socket); !ok {
+		if _, ok := d.File.(*Unix); !ok {
 			continue
 		}
 		if n.inFlight[d] += by; n.inFlight[d] == 0 {
@@ -69,15 +69,15 @@ func (n *Net) Collect() {
 		return
 	}
 	n.closes = 0
-	lost := make(map[*Socket]bool)
+	lost := make(map[*Unix]bool)
 	for d, count := range n.inFlight {
 		if d.Refs() == count {
-			lost[d.File.(*Socket)] = true
+			lost[d.File.(*Unix)] = true
 		}
 	}
 	// What a socket holds that is not lost is not lost, and so on.
-	var found []*Socket
-	within := make(map[*Socket][]*Socket) // holders by whose they are
+	var found []*Unix
+	within := make(map[*Unix][]*Unix) // holders by whose they are
 	for s := range n.holders {
 		within[s.owner()] = append(within[s.owner()], s)
 		if !lost[s.owner()] {
@@ -89,7 +89,7 @@ func (n *Net) Collect() {
 		found = found[:len(found)-1]
 		for _, m := range s.queue {
 			for _, d := range m.files {
-				if f, ok := d.File.(*Socket); ok && lost[f] {
+				if f, ok := d.File.(*Unix); ok && lost[f] {
 					delete(lost, f)
 					found = append(found, within[f]...)
 				}
@@ -109,7 +109,7 @@ func (n *Net) Collect() {
 
 // owner is the socket whose descriptor s depends on: its listener until it is
 // accepted, then itself.
-func (s *Socket) owner() *Socket {
+func (s *Unix) owner() *Unix {
 	if s.listener != nil {
 		return s.listener
 	}
