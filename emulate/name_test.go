@@ -213,6 +213,8 @@ func TestRename(t *testing.T) {
 		}
 		for _, flags := range []int{3, 8, -1} {
 			k.call("renameat2", at, "f", at, "new", flags)
+			k.call("renameat2", at, strings.Repeat("n", 256), at, ".", flags)
+			k.call("renameat2", at, ".", at, strings.Repeat("n", 256), flags)
 		}
 		k.call("renameat2", 99, "f", at, "new", 0)
 		k.call("renameat", at, "f", 99, "new")

@@ -50,7 +50,12 @@ func (c *Call) renameAt(olddirfd, oldpath, newdirfd, newpath int, flags uint32) 
 	switch {
 	case err != nil:
 		return 0, err
-	case olderr != nil && newerr == nil && special(to.Name), newerr != nil && olderr == nil && special(from.Name):
+	case newerr != nil && olderr == nil && special(from.Name):
+		return 0, unix.EBUSY
+	case olderr != nil && newerr == nil && special(to.Name):
+		if flags&unix.RENAME_NOREPLACE != 0 {
+			return 0, unix.EEXIST
+		}
 		return 0, unix.EBUSY
 	case olderr != nil:
 		return 0, olderr

@@ -34,6 +34,7 @@ func (c *Call) newSocket(domain, kind, protocol int) (vnet.Socket, error) {
 	case kind >= sockTypes:
 		return nil, unix.EINVAL
 	case domain == unix.AF_INET, domain == unix.AF_INET6:
+		c.Sys.net.Now = c.Sys.realtime
 		return c.Sys.net.NewInet(domain, kind, protocol)
 	case domain != unix.AF_UNIX:
 		return nil, unix.EAFNOSUPPORT

@@ -100,13 +100,19 @@ func (c *Call) connectAddressed(d *fdtable.Description, s vnet.Addressed, p []by
 	defer d.Release()
 	w := c.patience(d, s, 0, true)
 	begun := s.Connect(p)
+	if w.nonblock {
+		return begun
+	}
 	for err := begun; ; err = s.Connect(p) {
-		if err != unix.EINPROGRESS && err != unix.EALREADY {
-			return err
-		}
-		if err := w.wait(s.Queue()); err == unix.EAGAIN {
-			return begun
-		} else if err != nil {
+		switch err {
+		case unix.EINPROGRESS: // something may have come of it already
+		case unix.EALREADY:
+			if err := w.wait(s.Queue()); err == unix.EAGAIN {
+				return begun
+			} else if err != nil {
+				return err
+			}
+		default:
 			return err
 		}
 	}
@@ -157,8 +163,8 @@ func accept4(c *Call) (uint64, error) {
 	}
 	d.Retain()
 	defer d.Release()
-	end, err := s.Accept()
-	for w := c.patience(d, s, 0, false); err == unix.EAGAIN; end, err = s.Accept() {
+	end, name, err := s.Accept()
+	for w := c.patience(d, s, 0, false); err == unix.EAGAIN; end, name, err = s.Accept() {
 		if err := w.wait(s.Queue()); err != nil {
 			return 0, err
 		}
@@ -168,13 +174,7 @@ func accept4(c *Call) (uint64, error) {
 	}
 	file := c.socketFile(end, flags)
 	if addr != 0 {
-		name, err := end.Peername()
-		if err == nil {
-			err = c.putSockaddr(name, addr, addrlen)
-		} else if end.Family() != unix.AF_UNIX {
-			err = unix.ECONNABORTED
-		}
-		if err != nil {
+		if err := c.putSockaddr(name, addr, addrlen); err != nil {
 			_ = file.Release()
 			return 0, err
 		}

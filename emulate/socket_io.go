@@ -162,7 +162,7 @@ func (c *Call) receive(d *fdtable.Description, s vnet.Socket, v []iovec, n uint6
 	defer d.Release()
 	w := c.patience(d, s, flags, false)
 	take := vnet.Take{Size: n, Peek: flags&unix.MSG_PEEK != 0, Nonblock: w.nonblock,
-		All:  flags&unix.MSG_WAITALL != 0,
+		All: flags&unix.MSG_WAITALL != 0, Discard: flags&unix.MSG_TRUNC != 0,
 		Sink: func(done int, p []byte) (int, error) { return c.scatter(v, uint64(done), p) }}
 	for {
 		err = s.Receive(&r, take)

@@ -21,7 +21,7 @@ func Example() {
 	_ = client.Connect(to, &vnet.Cred{PID: 2})
 	_, _ = client.Write([]byte("hello"))
 
-	conn, _ := server.Accept()
+	conn, _, _ := server.Accept()
 	p := make([]byte, 10)
 	k, _ := conn.Read(p)
 	fmt.Printf("%s\n", p[:k])

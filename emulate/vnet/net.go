@@ -4,6 +4,7 @@ package vnet
 
 import (
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -23,9 +24,15 @@ const PathMax = 108
 
 // Net is the sockets of one jail. The zero value is an empty network.
 type Net struct {
+	// Now is the guest's CLOCK_REALTIME in nanoseconds, for SO_TIMESTAMP; nil: 0.
+	Now func() int64
+
 	abstract map[abstractName]*Unix
 	paths    map[vfs.Node]*Unix
 	lastAuto uint32
+
+	ports    [2]portTable // of TCP, of UDP
+	lastPort int
 
 	sockets  int
 	bytes    int
@@ -36,6 +43,13 @@ type Net struct {
 	closes   int                    // since the last Collect
 	dropped  []*fdtable.Description // see release
 	dropping bool
+}
+
+func (n *Net) now() time.Duration {
+	if n.Now == nil {
+		return 0
+	}
+	return time.Duration(n.Now())
 }
 
 // abstractName: sockets of different types may have the same name.

@@ -28,8 +28,9 @@ type Socket interface {
 	SetIno(ino uint64)
 	// Listen is listen(2), on whose behalf. EOPNOTSUPP, EINVAL, EADDRINUSE.
 	Listen(backlog int, cred *Cred) error
-	// Accept is accept(2). EOPNOTSUPP, EINVAL, EAGAIN: wait for the Queue.
-	Accept() (Socket, error)
+	// Accept is accept(2): a connection and the name of its other end.
+	// EOPNOTSUPP, EINVAL, EAGAIN: wait for the Queue.
+	Accept() (Socket, []byte, error)
 	// Sockname is getsockname(2), Peername getpeername(2), as struct sockaddr.
 	// ENOTCONN.
 	Sockname() []byte

@@ -89,22 +89,22 @@ func (s *Unix) parted(old *Unix) {
 }
 
 // Accept is accept(2). EOPNOTSUPP, EINVAL, EAGAIN.
-func (s *Unix) Accept() (Socket, error) {
+func (s *Unix) Accept() (Socket, []byte, error) {
 	switch {
 	case s.kind == unix.SOCK_DGRAM:
-		return nil, unix.EOPNOTSUPP
+		return nil, nil, unix.EOPNOTSUPP
 	case s.state != listening:
-		return nil, unix.EINVAL
+		return nil, nil, unix.EINVAL
 	}
 	if err := s.takeError(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	switch {
 	case len(s.pending) > 0:
 	case s.shut&shutRead != 0:
-		return nil, unix.EINVAL
+		return nil, nil, unix.EINVAL
 	default:
-		return nil, unix.EAGAIN
+		return nil, nil, unix.EAGAIN
 	}
 	end := s.pending[0]
 	end.listener = nil
@@ -112,7 +112,7 @@ func (s *Unix) Accept() (Socket, error) {
 		s.pending = nil
 	}
 	s.room.Wake()
-	return end, nil
+	return end, end.peer.Sockname(), nil
 }
 
 // Peername is the name of whom s is connected to, dead or alive. ENOTCONN.

@@ -48,6 +48,7 @@ type Take struct {
 	Peek     bool
 	Nonblock bool // the caller will not wait
 	All      bool // MSG_WAITALL
+	Discard  bool // MSG_TRUNC: TCP's bytes are taken and not given
 	// Sink is told how many bytes came before. What it does not take is EFAULT,
 	// and lost with its datagram.
 	Sink func(done int, p []byte) (int, error)
