@@ -70,6 +70,17 @@ func (c *Call) socketFile(s vnet.Socket, flags int) *fdtable.Description {
 		unix.O_RDWR|flags&unix.SOCK_NONBLOCK)
 }
 
+// Net is the jail's sockets.
+func (s *System) Net() *vnet.Net {
+	s.net.Now = s.realtime
+	return &s.net
+}
+
+// SocketFile is an open file of a socket made in Net.
+func (t *Task) SocketFile(s vnet.Socket) *fdtable.Description {
+	return (&Call{Task: t, Sys: t.Sys}).socketFile(s, 0)
+}
+
 func socket(c *Call) (uint64, error) {
 	domain, kind, protocol := c.Int(0), c.Flags(1), c.Int(2)
 	flags := kind &^ sockTypeMask
@@ -299,7 +310,19 @@ func listen(c *Call) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return 0, s.Listen(backlog, c.peerCred())
+	if err := s.Listen(backlog, c.peerCred()); err != nil {
+		return 0, err
+	}
+	t, ok := s.(*vnet.TCP)
+	if !ok || c.Sys.net.Outside == nil {
+		return 0, nil
+	}
+	if wait := c.Sys.net.Outside.Listen(t); wait != nil {
+		if err = c.Go(wait, nil); err != nil && err != ErrGone {
+			t.Unlisten()
+		}
+	}
+	return 0, err
 }
 
 func getsockname(c *Call) (uint64, error) {

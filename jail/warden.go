@@ -62,6 +62,7 @@ type warden struct {
 	arenaRead   *os.File
 	disk        vfs.Quota // policy.Limits.Disk over all in-memory files
 	streams     streams
+	outside     *outside         // nil: there is none
 	terminal    *terminal        // Jail.Terminal, nil without
 	clock       func() time.Time // nil: the host's
 	virtual     *virtualClock    // nil: clock, or the host one
@@ -340,6 +341,7 @@ func (w *warden) exitTask(t *thread) {
 // close gives back what the warden holds once no guest is left. The tree stays
 // readable.
 func (w *warden) close() {
+	w.outside.close() // before the mailbox
 	w.terminal.close()
 	w.killBell()
 	w.pin.restore()

@@ -26,6 +26,8 @@ type UDP struct {
 	queue  []datagram
 	rmem   int // truesize of the queue
 	groups []netip.Addr
+
+	Given Sender // whose socket it is, see NewPacket
 }
 
 // datagram is one that waits to be received.
@@ -90,7 +92,7 @@ func (s *UDP) Connect(p []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := s.maySendTo(to.Addr()); err != nil {
+	if err := s.maySendTo(to); err != nil {
 		return err
 	}
 	if err := s.autobind(); err != nil {
@@ -108,8 +110,8 @@ func (s *UDP) disconnect() {
 }
 
 // maySendTo is the routing of udp_sendmsg. EACCES, ENETUNREACH.
-func (s *UDP) maySendTo(ip netip.Addr) error {
-	switch {
+func (s *UDP) maySendTo(to netip.AddrPort) error {
+	switch ip := to.Addr(); {
 	case ip == broadcast:
 		if s.options>>unix.SO_BROADCAST&1 == 0 {
 			return unix.EACCES
@@ -118,7 +120,7 @@ func (s *UDP) maySendTo(ip netip.Addr) error {
 	case ip.IsMulticast():
 		return nil
 	}
-	return s.reaches(ip)
+	return s.reaches(to)
 }
 
 // Send is udp_sendmsg. EMSGSIZE, EDESTADDRREQ, EINVAL, ENETUNREACH, EPIPE, and
@@ -139,7 +141,7 @@ func (s *UDP) Send(p, data []byte) error {
 	case s.state != established:
 		return unix.EDESTADDRREQ
 	}
-	if err := s.maySendTo(to.Addr()); err != nil {
+	if err := s.maySendTo(to); err != nil {
 		return err
 	}
 	if to.Addr().Is4() && len(data) > maxDatagram || len(data) > maxDatagram6 {
@@ -156,13 +158,13 @@ func (s *UDP) Send(p, data []byte) error {
 	}
 	from := netip.AddrPortFrom(s.source(to.Addr()), s.local.Port())
 	d := datagram{from: from, to: to, data: data, at: s.net.now(), tos: s.tos(to.Addr())}
-	if to.Addr().IsMulticast() {
+	if to.Addr().IsMulticast() && s.Given == nil {
 		s.multicast(&d)
 		return nil
 	}
-	if found := s.net.udpAt(to, from); found != nil {
+	if found := s.net.udpAt(to, from); found != nil && s.Given == nil {
 		found.deliver(&d)
-	} else if s.state == established || s.ints[option{unix.IPPROTO_IP, unix.IP_RECVERR}] != 0 {
+	} else if err := s.send(to, data); err == unix.ECONNREFUSED && (s.state == established || s.ints[option{unix.IPPROTO_IP, unix.IP_RECVERR}] != 0) {
 		s.err = unix.ECONNREFUSED // what ICMP tells
 		s.waiters.Wake()
 	}
