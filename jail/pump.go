@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"oubliette/emulate/vnet"
+	"oubliette/fdtable"
 )
 
 // pumpBuffer is how much is read, and how much written, in one piece.
@@ -151,6 +152,9 @@ func (p *pipe) step() {
 }
 
 func (p *pipe) toGuest() {
+	if p.far.Poll()&fdtable.Err != 0 { // a RST of the guest's, which fromGuest meets behind what came before it
+		p.deaf = true
+	}
 	for len(p.in) > 0 {
 		n, err := len(p.in), error(nil)
 		if !p.deaf {
