@@ -106,7 +106,7 @@ func (o *outside) ask(q *dns.Query, reply func([]byte)) {
 	o.lookups++
 	o.busy++
 	o.run(func() {
-		addrs, err := net.DefaultResolver.LookupNetIP(o.ctx, "ip", q.Name+".")
+		addrs, err := net.DefaultResolver.LookupNetIP(o.ctx, "ip", q.Name)
 		o.w.box.post(func() {
 			o.lookups--
 			o.busy--

@@ -92,8 +92,8 @@ func isName(s string) bool {
 			}
 		}
 	}
-	last := labels[len(labels)-1]
-	return len(s) <= 253 && (last[0] < '0' || last[0] > '9')
+	_, err := strconv.ParseUint(labels[len(labels)-1], 0, 64)
+	return len(s) <= 253 && err != nil
 }
 
 func (ps *problems) net(n Net) {
