@@ -1,5 +1,6 @@
 // Package vnet is the network of one jail: AF_UNIX sockets, and TCP and UDP over
-// a loopback, that exist nowhere but in the warden's memory.
+// a loopback, that exist nowhere but in the warden's memory. What lies beyond is
+// [Net.Outside]'s, if there is any.
 //
 // A [Net] holds names and ports; a [Socket] is one end and an fdtable.File: read(2),
 // write(2), poll(2) and close(2) work on it as on any file. What is queued between
