@@ -17,7 +17,7 @@ const (
 	sockTypes     = 11  // SOCK_MAX
 	addrFamilies  = 46  // AF_MAX
 	familyNote    = "AF_UNIX, AF_INET and AF_INET6; others are EAFNOSUPPORT, like a kernel without them"
-	messageNote   = "without MSG_OOB"
+	messageNote   = "MSG_OOB is TCP's only and sends no SIGURG"
 	optionNote    = "without filters, pidfds and devices"
 	maxSockaddr   = 128 // sizeof struct sockaddr_storage
 	sockaddrUnix  = 2   // offsetof(struct sockaddr_un, sun_path)

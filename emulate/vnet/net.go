@@ -31,7 +31,7 @@ type Net struct {
 	paths    map[vfs.Node]*Unix
 	lastAuto uint32
 
-	ports    [2]portTable // of TCP, of UDP
+	ports    [portTables]portTable
 	lastPort int
 
 	sockets  int

@@ -62,6 +62,9 @@ type Stream interface {
 	HasRoom() error
 	// Segment is how much of n bytes goes in one piece.
 	Segment(n uint64) int
+	// ReceiveUrgent is recv(2) with MSG_OOB. EINVAL: there is none, EAGAIN: it has
+	// not come yet, EOPNOTSUPP.
+	ReceiveUrgent(peek bool) (byte, error)
 	// DeliverNext sends one piece, after HasRoom. It takes over data. EPIPE.
 	DeliverNext(data []byte, o *Outgoing) error
 }
@@ -81,8 +84,8 @@ type Addressed interface {
 type Messenger interface {
 	Addressed
 	// Send sends one message, to its peer if to is nil. It takes over data.
-	// EDESTADDRREQ, EMSGSIZE, EPIPE, and the pending error.
-	Send(to, data []byte) error
+	// EDESTADDRREQ, EMSGSIZE, EPIPE, EINVAL, and the pending error.
+	Send(to, data []byte, o *Outgoing) error
 }
 
 // state is sk_state as far as it is needed here.

@@ -15,6 +15,7 @@ type Received struct {
 	N         int    // bytes that sink took
 	Length    int    // of the datagram they are of
 	Truncated bool   // MSG_TRUNC
+	Flags     uint32 // other MSG_ flags
 	Name      []byte // whom it is from, as struct sockaddr; nil: nobody says
 	Cred      *Cred  // as the message had it, nil: none
 	// Files are the caller's to release.
