@@ -47,10 +47,11 @@ func newLanguage(name string, serve, start []policy.Rule, mounts ...policy.Mount
 			Action: policy.Emulate, Reason: "its response, whole"},
 		native("exit_group")[0],
 	}, serve...)
-	l := &language{name: name, serve: policy.Policy{Calls: serve}}
-	l.start = policy.Policy{Calls: slices.Concat(serve, start), Mounts: mounts,
+	p := policy.Policy{Calls: serve, Mounts: mounts,
 		Limits:   policy.Limits{Memory: 512 << 20, Tasks: 16, Files: 16, Disk: 1 << 20},
 		Identity: policy.Identity{UID: 1000, GID: 1000}}
+	l := &language{name: name, serve: p, start: p}
+	l.start.Calls = slices.Concat(serve, start)
 	return l
 }
 
@@ -80,12 +81,12 @@ func (l *language) names() (names []string) {
 	return slices.Compact(names)
 }
 
-// jailed is the policy of the jail: what may always run natively does, of the rest
-// nothing is decided yet but that all other calls kill.
+// jailed is the policy of the jail: what both policies let run natively does, what
+// one of them names is decided when it comes, by worker.guarded, and all else kills.
 func (l *language) jailed() policy.Policy {
 	p := l.start
-	p.Calls = slices.DeleteFunc(slices.Clone(l.serve.Calls), func(r policy.Rule) bool { return r.Action != policy.Allow })
-	p.Calls = append(p.Calls, emulated("see worker.guarded", l.names()...))
+	p.Calls = slices.DeleteFunc(slices.Clone(l.serve.Calls), func(r policy.Rule) bool { return r.Action == policy.Emulate })
+	p.Calls = append(p.Calls, emulated("decided by handlers", l.names()...))
 	return p
 }
 

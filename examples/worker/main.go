@@ -14,6 +14,8 @@ import (
 	"os/signal"
 	"runtime"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Bounds of a request, in bytes.
@@ -24,7 +26,7 @@ const (
 
 func main() {
 	listen := flag.String("listen", "localhost:8080", "address to serve on")
-	workers := flag.Int("workers", 2*runtime.NumCPU(), "workers of each language")
+	workers := flag.Int("workers", min(2*runtime.NumCPU(), 8), "workers of each language")
 	limit := flag.Duration("time", 2*time.Second, "time a worker has for a request")
 	flag.Parse()
 	if err := run(*listen, *workers, *limit); err != nil {
@@ -43,7 +45,7 @@ func run(listen string, workers int, limit time.Duration) error {
 		log.Print(why)
 	}
 	server := &http.Server{Addr: listen, Handler: s, ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	defer stop()
 	served := make(chan error, 1)
 	go func() { served <- server.ListenAndServe() }()

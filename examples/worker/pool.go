@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"sync"
 	"time"
 
@@ -19,6 +20,7 @@ const (
 	maxTries   = 5                      // of a request whose workers are killed from outside
 	queueTime  = 10 * time.Second       // a request waits for a worker
 	restart    = 500 * time.Millisecond // between workers that do not come to their first read
+	startTime  = 30 * time.Second       // to the first read
 	grace      = time.Second            // for workers to end by themselves
 	maxHistory = 12                     // ended workers that the page shows
 )
@@ -26,6 +28,7 @@ const (
 // Why a request has no response.
 var (
 	errBusy    = errors.New("all workers are busy")
+	errStart   = errors.New("the worker did not come to its first read")
 	errClosed  = errors.New("the service is closing")
 	errTime    = errors.New("the worker took too long and was replaced")
 	errOutside = errors.New("the worker was killed from outside")
@@ -118,6 +121,7 @@ func (p *pool) keep(slot int) {
 		p.mu.Unlock()
 		var pause time.Duration
 		if !w.serving {
+			log.Printf("a worker in %s ended before its first read: %v", p.lang.name, err)
 			pause = restart
 		}
 		select {
@@ -152,6 +156,7 @@ type worker struct {
 	// serving: it has read, so the narrow policy holds. Changed by the jail's
 	// thread alone, which looks without mu.
 	serving bool
+	waiting bool               // in its read
 	cancel  context.CancelFunc // ends the jail; nil before the start
 	proc    *jail.Process      // nil before the start
 	job     *job               // in its hands
@@ -168,6 +173,7 @@ func (w *worker) run() error {
 	defer cancel()
 	w.mu.Lock()
 	w.cancel = cancel
+	w.timer = time.AfterFunc(startTime, func() { w.expire(nil, errStart) })
 	w.mu.Unlock()
 	cmd := w.pool.lang.command(ctx)
 	messages := &tail{max: 2048}
@@ -183,6 +189,7 @@ func (w *worker) run() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.ended = true
+	w.timer.Stop()
 	var exit *jail.ExitError
 	outside := errors.As(err, &exit) && exit.Signal() == unix.SIGKILL
 	switch {
@@ -210,12 +217,12 @@ func (w *worker) next() *job {
 	case j := <-w.pool.jobs:
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		w.job, w.since = j, time.Now()
 		if w.ended { // it died while this waited
-			w.settle(result{err: errOutside})
+			j.done <- result{err: errOutside}
 			return nil
 		}
-		w.timer = time.AfterFunc(w.pool.limit, func() { w.expire(j) })
+		w.job, w.since, w.waiting = j, time.Now(), false
+		w.timer = time.AfterFunc(w.pool.limit, func() { w.expire(j, errTime) })
 		return j
 	case <-w.gone:
 	case <-w.pool.quit:
@@ -223,15 +230,18 @@ func (w *worker) next() *job {
 	return nil
 }
 
-// expire ends the worker if it still has j.
-func (w *worker) expire(j *job) {
+// expire ends the worker if it still has j, or, with nil, starts.
+func (w *worker) expire(j *job, why error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.job == j {
-		w.why = errTime
-		w.settle(result{err: errTime})
-		w.cancel()
+	if w.job != j || j == nil && w.serving {
+		return
 	}
+	w.why = why
+	if j != nil {
+		w.settle(result{err: why})
+	}
+	w.cancel()
 }
 
 // answer is the response to the job in hand, unless its time is up.
@@ -248,16 +258,23 @@ func (w *worker) answer(response []byte) {
 func (w *worker) settle(r result) {
 	w.job.done <- r
 	w.job = nil
-	if w.timer != nil {
-		w.timer.Stop()
-	}
+	w.timer.Stop()
 }
 
-// reads takes note of a read.
-func (w *worker) reads() {
+// reads takes note of a read; false if the worker has a request in hand, or another
+// of its threads waits for one.
+func (w *worker) reads() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.serving = true
+	if !w.serving {
+		w.serving = true
+		w.timer.Stop()
+	}
+	if w.waiting || w.job != nil {
+		return false
+	}
+	w.waiting = true
+	return true
 }
 
 func (w *worker) busy() bool {

@@ -19,9 +19,8 @@ import (
 // read is read(2) of descriptor 0. The first one ends the worker's start-up.
 func (w *worker) read(c *emulate.Call) (uint64, error) {
 	buf, count := c.Addr(1), c.Size(2)
-	w.reads()
-	if w.busy() {
-		return 0, &jail.Violation{Rule: "it did not answer the request before"}
+	if !w.reads() {
+		return 0, &jail.Violation{Rule: "it has not answered the last request, or reads twice at once"}
 	}
 	var j *job
 	err := c.Go(func() error {

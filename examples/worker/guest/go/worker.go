@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"runtime"
 	"syscall"
 )
 
@@ -44,6 +45,13 @@ var misdeeds = map[string]func() []byte{
 	"!twice": func() []byte {
 		os.Stdout.WriteString("once")
 		return []byte("twice")
+	},
+	"!both": func() []byte { // two threads read at once
+		os.Stdout.WriteString("both")
+		go syscall.Read(0, make([]byte, 1))
+		runtime.Gosched()
+		syscall.Read(0, make([]byte, 1))
+		return nil
 	},
 	"!big":   func() []byte { return make([]byte, 64<<20) },
 	"!crash": func() []byte { return must[[]byte](nil, syscall.EIO) },
