@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -36,6 +37,11 @@ func main() {
 
 // run serves until it is interrupted.
 func run(listen string, workers int, limit time.Duration) error {
+	l, err := net.Listen("tcp", listen)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
 	s, err := newService(workers, limit)
 	if err != nil {
 		return err
@@ -44,12 +50,12 @@ func run(listen string, workers int, limit time.Duration) error {
 	for _, why := range s.missing {
 		log.Print(why)
 	}
-	server := &http.Server{Addr: listen, Handler: s, ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute}
+	server := &http.Server{Handler: s, ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	defer stop()
 	served := make(chan error, 1)
-	go func() { served <- server.ListenAndServe() }()
-	log.Printf("http://%s/ shows the workers; try: curl -d hello http://%[1]s/%s", listen, s.pools[0].lang.name)
+	go func() { served <- server.Serve(l) }()
+	log.Printf("http://%s/ shows the workers; try: curl -d hello http://%[1]s/%s", l.Addr(), s.pools[0].lang.name)
 	select {
 	case err = <-served:
 		return err

@@ -108,7 +108,7 @@ func (p *pool) do(ctx context.Context, request []byte) ([]byte, error) {
 
 // keep has a worker in one slot until Close.
 func (p *pool) keep(slot int) {
-	for {
+	for !p.closed() {
 		w := &worker{pool: p, gone: make(chan struct{})}
 		p.mu.Lock()
 		p.workers[slot] = w
@@ -120,15 +120,23 @@ func (p *pool) keep(slot int) {
 		p.history = append(p.history[max(0, len(p.history)+1-maxHistory):], e)
 		p.mu.Unlock()
 		var pause time.Duration
-		if !w.serving {
+		if !w.serving && !p.closed() {
 			log.Printf("a worker in %s ended before its first read: %v", p.lang.name, err)
 			pause = restart
 		}
 		select {
 		case <-p.quit:
-			return
 		case <-time.After(pause):
 		}
+	}
+}
+
+func (p *pool) closed() bool {
+	select {
+	case <-p.quit:
+		return true
+	default:
+		return false
 	}
 }
 
