@@ -36,6 +36,8 @@ func (c *Call) newSocket(domain, kind, protocol int) (vnet.Socket, error) {
 	case domain == unix.AF_INET, domain == unix.AF_INET6:
 		c.Sys.net.Now = c.Sys.realtime
 		return c.Sys.net.NewInet(domain, kind, protocol)
+	case domain == unix.AF_NETLINK:
+		return c.Sys.net.NewNetlink(kind, protocol, c.Task.Process.PID)
 	case domain != unix.AF_UNIX:
 		return nil, unix.EAFNOSUPPORT
 	}

@@ -30,6 +30,7 @@ type Net struct {
 	abstract map[abstractName]*Unix
 	paths    map[vfs.Node]*Unix
 	lastAuto uint32
+	netlinks map[*Netlink]bool
 
 	ports    [portTables]portTable
 	lastPort int
