@@ -16,7 +16,7 @@ const (
 	sockTypeMask  = 0xf // SOCK_TYPE_MASK
 	sockTypes     = 11  // SOCK_MAX
 	addrFamilies  = 46  // AF_MAX
-	familyNote    = "AF_UNIX, AF_INET and AF_INET6; others are EAFNOSUPPORT, like a kernel without them"
+	familyNote    = "AF_UNIX, AF_INET, AF_INET6 and AF_NETLINK for routes; others are EAFNOSUPPORT, like a kernel without them"
 	messageNote   = "MSG_OOB is TCP's only and sends no SIGURG"
 	optionNote    = "without filters, pidfds and devices"
 	maxSockaddr   = 128 // sizeof struct sockaddr_storage

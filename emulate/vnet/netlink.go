@@ -153,7 +153,7 @@ func (s *Netlink) Peername() ([]byte, error) { return netlinkName(0, 0), nil }
 func (s *Netlink) Listen(int, *Cred) error { return unix.EOPNOTSUPP }
 
 // Accept is in [Socket].
-func (s *Netlink) Accept() (Socket, error) { return nil, unix.EOPNOTSUPP }
+func (s *Netlink) Accept() (Socket, []byte, error) { return nil, nil, unix.EOPNOTSUPP }
 
 // Shutdown is in [Socket].
 func (s *Netlink) Shutdown(int) error { return unix.EOPNOTSUPP }

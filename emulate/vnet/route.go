@@ -63,7 +63,7 @@ func (m *nlmsg) putOIF(e route, table byte) {
 
 // routeEntry is fib_dump_info and rt6_fill_node of one in a dump.
 func (s *Netlink) routeEntry(r request, e route) nlmsg {
-	m := s.message(r, unix.RTM_NEWROUTE, unix.NLM_F_MULTI, family(e.dst.Addr()), byte(e.dst.Bits()), 0, 0,
+	m := s.message(r, unix.RTM_NEWROUTE, unix.NLM_F_MULTI, addrFamily(e.dst.Addr()), byte(e.dst.Bits()), 0, 0,
 		e.table, unix.RTPROT_KERNEL, e.scope, e.kind, 0, 0, 0, 0)
 	m.putAddr(unix.RTA_DST, e.dst.Addr())
 	if e.dst.Addr().Is4() {
@@ -123,7 +123,7 @@ func (s *Netlink) cloned(r request, dst netip.Addr, e route) nlmsg {
 	case e.kind == unix.RTN_LOCAL:
 		flags |= rtcfLocal
 	}
-	m := s.message(r, unix.RTM_NEWROUTE, 0, family(dst), byte(dst.BitLen()), from, 0, table, proto, 0, e.kind)
+	m := s.message(r, unix.RTM_NEWROUTE, 0, addrFamily(dst), byte(dst.BitLen()), from, 0, table, proto, 0, e.kind)
 	m = append(m, le32(flags)...)
 	m.putAddr(unix.RTA_DST, dst)
 	if from != 0 {

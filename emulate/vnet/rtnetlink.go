@@ -249,8 +249,8 @@ func scope(a netip.Addr) byte {
 	return unix.RT_SCOPE_UNIVERSE
 }
 
-// family is AF_INET or AF_INET6.
-func family(a netip.Addr) byte {
+// addrFamily is AF_INET or AF_INET6.
+func addrFamily(a netip.Addr) byte {
 	if a.Is4() {
 		return unix.AF_INET
 	}
@@ -261,7 +261,7 @@ func family(a netip.Addr) byte {
 func (s *Netlink) address(r request, i Interface, p netip.Prefix) nlmsg {
 	const permanent = unix.IFA_F_PERMANENT
 	a := p.Addr()
-	m := s.message(r, unix.RTM_NEWADDR, unix.NLM_F_MULTI, family(a), byte(p.Bits()), permanent, scope(a))
+	m := s.message(r, unix.RTM_NEWADDR, unix.NLM_F_MULTI, addrFamily(a), byte(p.Bits()), permanent, scope(a))
 	m = append(m, le32(uint32(i.Index))...)
 	m.putAddr(unix.IFA_ADDRESS, a)
 	if a.Is4() {
