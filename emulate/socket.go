@@ -67,7 +67,7 @@ func unixKind(kind, protocol int) (int, error) {
 // SOCK_NONBLOCK and SOCK_CLOEXEC, of which the first matters here.
 func (c *Call) socketFile(s vnet.Socket, flags int) *fdtable.Description {
 	node := c.anonNode(unix.S_IFSOCK | 0o777)
-	s.SetIno(node.attr.Ino)
+	s.SetIno(node.attr.Ino, node.attr.UID)
 	return fdtable.NewDescription(s, vfs.NewAnonymous(node, fmt.Sprintf("socket:[%d]", node.attr.Ino)),
 		unix.O_RDWR|flags&unix.SOCK_NONBLOCK)
 }

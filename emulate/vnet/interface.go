@@ -3,7 +3,9 @@
 package vnet
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -48,5 +50,45 @@ type Entry struct {
 	Ino           uint64
 }
 
-// Entries are the jail's sockets of AF_INET or AF_INET6 and one type.
-func (n *Net) Entries(family, kind int) []Entry { return nil }
+// Entries are the jail's sockets of AF_INET or AF_INET6 and one type that have a
+// port, as far as Linux lists them, by port.
+func (n *Net) Entries(family, kind int) (list []Entry) {
+	table := n.ports[0]
+	if kind == unix.SOCK_DGRAM {
+		table = n.ports[1]
+	}
+	for _, port := range slices.Sorted(maps.Keys(table)) {
+		for _, s := range table[port] {
+			if e := s.entry(); s.family == family && (kind == unix.SOCK_DGRAM || e.State != tcpClose) {
+				list = append(list, e)
+			}
+		}
+	}
+	return list
+}
+
+func (s *inet) entry() Entry {
+	e := Entry{Local: s.local, Remote: s.remote, State: tcpClose, UID: s.uid, Ino: s.ino}
+	switch o := s.self.(type) {
+	case *UDP:
+		e.Receive = uint32(o.rmem)
+		if s.remote.Port() != 0 {
+			e.State = tcpEstablished
+		}
+	case *TCP:
+		e.Receive = uint32(o.queued)
+		switch {
+		case s.state == listening:
+			e.State, e.Receive = tcpListen, uint32(len(o.pending))
+		case s.state == connecting:
+			e.State = tcpSynSent
+		case s.state == established && s.shut&shutWrite != 0:
+			e.State = tcpFinWait2
+		case s.state == established && o.fin:
+			e.State = tcpCloseWait
+		case s.state == established:
+			e.State, e.Send = tcpEstablished, uint32(o.unsent())
+		}
+	}
+	return e
+}

@@ -31,6 +31,7 @@ type Net struct {
 	paths    map[vfs.Node]*Unix
 	lastAuto uint32
 	netlinks map[*Netlink]bool
+	unix     map[*Unix]bool
 
 	ports    [portTables]portTable
 	lastPort int
