@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"os"
 	"runtime"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -29,6 +30,9 @@ func loopbackOnly(t *testing.T) {
 	})
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		t.Log("on the host's network: ", err)
+		if text, _ := os.ReadFile("/proc/net/if_inet6"); !strings.Contains(string(text), " lo\n") {
+			t.Skip("the host has no ::1, and gives no other network")
+		}
 		return
 	}
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
@@ -69,7 +73,9 @@ func ifIoctls(s *Script, fd FD) {
 	}
 	for _, r := range ifRequests {
 		for _, name := range []string{"lo", "", "nosuch", "lo:1", "lo:", "nameoftoomanybytes"} {
-			note(r, ifreq(name[:min(len(name), 16)], 2, 0, 0, 0, 127, 0, 0, 1))
+			if r != unix.SIOCGIFNAME { // 2 is another device of the host's
+				note(r, ifreq(name[:min(len(name), 16)], 2, 0, 0, 0, 127, 0, 0, 1))
+			}
 		}
 		note(r, ifreq("lo", 1, 0, 0, 0, 0, 0, 0, 0))
 		note(r, ifreq("lo", 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0))
@@ -95,7 +101,7 @@ func TestNetdevice(t *testing.T) {
 		for _, room := range []int32{0, 39, 40, -1, 8192} {
 			conf := &ifconf{room: room, buf: make([]byte, 8192)}
 			_, errno := s.Quiet("ioctl", fd, unix.SIOCGIFCONF, conf)
-			s.Logf("SIOCGIFCONF %d: %v %d %q", room, errno, conf.room, conf.buf[:40])
+			s.Logf("SIOCGIFCONF %d: %v %d %q", room, errno, min(conf.room, 40), conf.buf[:40]) // lo is the first
 		}
 	})
 }

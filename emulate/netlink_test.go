@@ -93,6 +93,8 @@ func nlNote(s *Script, m *msg, p []byte, port uint32) {
 	}
 	attrs := nlAttributes(body[n:])
 	switch kind {
+	case unix.RTM_NEWNEIGH:
+		return
 	case unix.RTM_NEWLINK, unix.RTM_NEWADDR:
 		if body[4] != 1 {
 			return

@@ -23,7 +23,8 @@ const netlinkFlags = 1<<unix.NETLINK_PKTINFO | 1<<unix.NETLINK_BROADCAST_ERROR |
 	1<<unix.NETLINK_CAP_ACK | 1<<unix.NETLINK_EXT_ACK | 1<<unix.NETLINK_GET_STRICT_CHK
 
 // Netlink is a socket of AF_NETLINK to the jail's kernel (net/netlink/af_netlink.c).
-// NETLINK_ROUTE answers what is asked; NETLINK_KOBJECT_UEVENT never has anything to say.
+// NETLINK_ROUTE answers what is asked, NETLINK_SOCK_DIAG that it has no such handler,
+// after which ss(8) reads /proc/net; NETLINK_KOBJECT_UEVENT never has anything to say.
 type Netlink struct {
 	base
 	pid    uint32 // of the process, the first port to try
@@ -40,10 +41,12 @@ var _ Messenger = (*Netlink)(nil)
 // NewNetlink makes an AF_NETLINK socket for a process. ESOCKTNOSUPPORT,
 // EPROTONOSUPPORT, ENFILE.
 func (n *Net) NewNetlink(kind, protocol, pid int) (*Netlink, error) {
-	switch {
-	case kind != unix.SOCK_RAW && kind != unix.SOCK_DGRAM:
+	if kind != unix.SOCK_RAW && kind != unix.SOCK_DGRAM {
 		return nil, unix.ESOCKTNOSUPPORT
-	case protocol != unix.NETLINK_ROUTE && protocol != unix.NETLINK_KOBJECT_UEVENT:
+	}
+	switch protocol {
+	case unix.NETLINK_ROUTE, unix.NETLINK_SOCK_DIAG, unix.NETLINK_KOBJECT_UEVENT:
+	default:
 		return nil, unix.EPROTONOSUPPORT
 	}
 	b, err := n.newBase(unix.AF_NETLINK, kind, protocol)
@@ -178,7 +181,7 @@ func (s *Netlink) Send(to, data []byte, _ *Outgoing) error {
 	switch {
 	case len(data) > s.sndbuf-32:
 		return unix.EMSGSIZE
-	case s.protocol != unix.NETLINK_ROUTE:
+	case s.protocol == unix.NETLINK_KOBJECT_UEVENT:
 		return unix.ECONNREFUSED
 	}
 	s.requests(data)

@@ -99,10 +99,12 @@ func (s *Netlink) ack(r request, err error) {
 	s.reply(append(s.message(r, unix.NLMSG_ERROR, flags, le32(uint32(-int32(errno)))...), back...).sealed())
 }
 
-// route is rtnetlink_rcv_msg. EPERM for whatever would change something, EOPNOTSUPP.
+// route is rtnetlink_rcv_msg. EPERM for whatever would change something, EOPNOTSUPP, ENOENT.
 func (s *Netlink) route(r request) (dumped bool, err error) {
 	const kinds, get = 3, 2 // RTNL_KIND_MASK, RTNL_KIND_GET
 	switch {
+	case s.protocol == unix.NETLINK_SOCK_DIAG:
+		return false, unix.ENOENT
 	case r.kind > unix.RTM_MAX|kinds:
 		return false, unix.EOPNOTSUPP
 	case len(r.body) == 0:
