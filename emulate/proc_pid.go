@@ -88,7 +88,7 @@ func (k *proc) taskRows() []*procRow {
 		{name: "mem", mode: 0o600, private: ptrace, open: openMem},
 		{name: "mountinfo", mode: 0o444, text: func(a procAt) ([]byte, error) { return k.mounts(a, mountInfoLine) }},
 		{name: "mounts", mode: 0o444, text: func(a procAt) ([]byte, error) { return k.mounts(a, mountLine) }},
-		{name: "net", mode: dir | 0o555, rows: netRows()},
+		{name: "net", mode: dir | 0o555, rows: k.netRows()},
 		{name: "ns", mode: dir | 0o511, rows: nsRows(), private: ptrace},
 		{name: "oom_adj", mode: 0o644, text: says("0\n")},
 		{name: "oom_score", mode: 0o444, text: prints(func(t *Task) string {

@@ -30,6 +30,8 @@ type Net struct {
 	abstract map[abstractName]*Unix
 	paths    map[vfs.Node]*Unix
 	lastAuto uint32
+	netlinks map[*Netlink]bool
+	unix     map[*Unix]bool
 
 	ports    [portTables]portTable
 	lastPort int

@@ -322,7 +322,7 @@ func (s *UDP) Ioctl(mem fdtable.Memory, request uint32, arg uint64) (uint64, err
 		}
 	case unix.TIOCOUTQ:
 	default:
-		return 0, unix.ENOTTY
+		return s.ioctl(mem, request, arg)
 	}
 	return 0, mem.Write(arg, le32(uint32(n)))
 }
