@@ -160,8 +160,8 @@ kill -0 "$pid" && echo is "$up"
 kill "$pid"; wait "$pid" 2>/dev/null; check waited 143 "$?"
 for i in 3 1 2; do (sleep "0.$i"; exit "$i") & pids[i]=$!; done
 for i in 1 2 3; do wait "${pids[i]}"; printf '%s ' "$?"; done; echo
-(sleep 0.05; exit 9) & (sleep 0.6; exit 8) &
-wait -n; check first 9 "$?"
+(exit 9) & (sleep 4; exit 8) & later=$!
+wait -n; check first 9 "$?"; kill "$later"
 wait
 check nochildren 127 "$(wait 999999 2>/dev/null; echo $?)"
 coproc doubler { while read -r x; do echo $((2 * x)); done; }
@@ -197,7 +197,7 @@ bash -c 'trap "echo debug >/dev/null" DEBUG; :'
 (trap 'echo child; exit 0' TERM; kill -TERM "$BASHPID"; sleep 1)
 bash -c 'trap "echo chld" CHLD; sleep 0.05 & wait; trap - CHLD'
 set -m
-sleep 0.2 & job=$!
+sleep 3 & job=$!
 [[ $(ps -o pgid= -p "$job" 2>/dev/null | tr -d ' ') == "$job" || ! -x /bin/ps ]] && echo a group of its own
 jobs -l | sed 's/[0-9]\{2,\}/PID/g; s/^\[1\]+ *[0-9]* /[1]+ PID /' | cut -c1-40
 kill -STOP "$job"
@@ -261,7 +261,7 @@ for pid in "${!started[@]}"; do wait "$pid"; status=$?; ((status == started[$pid
 check "sum of statuses" 10 "$sum"
 (exit 9) & wait -n; check "wait -n" 9 "$?"
 wait 999999 2>/dev/null; check "not a child" 127 "$?"
-sleep 5 & kill "$!"; wait "$!" 2>/dev/null; check killed 143 "$?"
+sleep 5 & while [[ $(</proc/$!/comm) != sleep ]]; do :; done; kill "$!"; wait "$!" 2>/dev/null; check killed 143 "$?"
 {
 	for sig in HUP INT TERM USR1; do
 		bash -c "kill -$sig \$\$; sleep 1"
