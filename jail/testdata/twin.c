@@ -734,6 +734,24 @@ static void exec_thread_wait(void)
 	say("status %#x", st);
 }
 
+/* The end of a program that replaced one whose threads are still dying. */
+static void exec_leader(void)
+{
+	pthread_t t;
+	for (int i = 0; i < 12; i++)
+		pthread_create(&t, 0, spin, 0);
+	exec_here("among busy threads");
+}
+
+static void exec_leader_wait(void)
+{
+	for (int i = 0; i < 20; i++) {
+		int st;
+		pid_t pid = spawn(exec_leader);
+		say("right %d, status %#x", waitpid(pid, &st, 0) == pid, st);
+	}
+}
+
 static void exec_fd(void)
 {
 	int fd = open(self, O_RDONLY | O_CLOEXEC);
@@ -1844,7 +1862,7 @@ static void registers(void)
 static struct twin { const char *name; void (*fn)(void); } twins[] = {
 #define T(f) {#f, f}
 	T(wait_exit), T(wait_maxrss), T(wait_crash), T(wait_signals), T(wait_id), T(wait_threads), T(wait_groups), T(orphans), T(vforks), T(clones), T(exit_signals),
-	T(exec_errors), T(exec_state), T(exec_thread), T(exec_thread_leader_gone), T(exec_thread_fails), T(exec_thread_wait),
+	T(exec_errors), T(exec_state), T(exec_thread), T(exec_thread_leader_gone), T(exec_thread_fails), T(exec_thread_wait), T(exec_leader_wait),
 	T(exec_fd), T(exec_script), T(siginfo), T(faults), T(eintr), T(restart), T(stop_and_continue), T(ignored_signal),
 	T(masks), T(sigwaits), T(sigchld), T(timers), T(handlers), T(threads), T(thread_ends), T(thread_signals),
 	T(mappings), T(offsets), T(pipes), T(registers),
