@@ -243,5 +243,13 @@ func fdInfo(a procAt) ([]byte, error) {
 	e := entryOf(s.Description)
 	mount, _ := e.Mount()
 	attr, _ := e.Attr()
-	return fmt.Appendf(nil, "pos:\t%d\nflags:\t0%o\nmnt_id:\t%d\nino:\t%d\n", s.Offset, flags, mount, attr.Ino), nil
+	text := fmt.Appendf(nil, "pos:\t%d\nflags:\t0%o\nmnt_id:\t%d\nino:\t%d\n", s.Offset, flags, mount, attr.Ino)
+	if f, ok := s.File.(*pidFD); ok {
+		pid := f.p.PID
+		if f.p.state == reaped {
+			pid = -1
+		}
+		text = fmt.Appendf(text, "Pid:\t%d\nNSpid:\t%d\n", pid, pid)
+	}
+	return text, nil
 }

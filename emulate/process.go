@@ -133,6 +133,7 @@ func (s *System) exitProcess(p *Process, status unix.WaitStatus, u Usage) {
 	u.add(p.beforeExec)
 	p.state, p.status, p.selfUsage = zombie, status, u
 	s.zombies++
+	defer p.ended.Wake()
 	for _, fn := range p.atExit {
 		fn()
 	}
@@ -240,6 +241,7 @@ func (s *System) notifyParent(p *Process, sig Signal) {
 // reap removes a zombie; its times go to the parent if count is set.
 func (s *System) reap(p *Process, count bool) {
 	p.state = reaped
+	p.ended.Wake()
 	s.zombies--
 	delete(s.processes, p.PID)
 	if parent := p.Parent; parent != nil {
