@@ -16,7 +16,7 @@ const (
 )
 
 // pidFD is a descriptor of a process (fs/pidfs.c), which is readable from its end
-// on. Of a process of clone(2)'s, p is nil until that is there.
+// on.
 type pidFD struct{ p *Process }
 
 func (f *pidFD) Close() error { return nil }
@@ -41,10 +41,20 @@ func (c *Call) pidFD(i int) (*Process, *fdtable.Description, error) {
 		return nil, nil, err
 	}
 	f, ok := d.File.(*pidFD)
-	if !ok || f.p == nil {
+	if !ok {
 		return nil, nil, unix.EBADF
 	}
 	return f.p, d, nil
+}
+
+// processOf is whose descriptor d is, also as a directory of /proc
+// (fs/proc/base.c:tgid_pidfd_to_pid).
+func processOf(d *fdtable.Description) (*Process, bool) {
+	if f, ok := d.File.(*pidFD); ok {
+		return f.p, true
+	}
+	n, ok := entryOf(d).Node.(procDir)
+	return n.p, ok && n.p != nil && n.t == nil && n.row.name == ""
 }
 
 func (c *Call) installPIDFD(p *Process, flags int) (uint64, error) {
@@ -72,9 +82,13 @@ func pidfd_send_signal(c *Call) (uint64, error) {
 	default:
 		return 0, unix.EINVAL
 	}
-	p, _, err := c.pidFD(0)
+	d, err := c.Task.opened(c.FD(0))
 	if err != nil {
 		return 0, err
+	}
+	p, ok := processOf(d)
+	if !ok {
+		return 0, unix.EBADF
 	}
 	info := c.userSignal(sig, siUser)
 	if flags == pidfdSignalThread {

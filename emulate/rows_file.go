@@ -70,5 +70,5 @@ var fileCalls = []Row{
 	{"munlock", "addr size", native, "as mlock"},
 	{"munlockall", "", native, "as mlock"},
 	{"munmap", "addr size", native, nativeNote},
-	{"remap_file_pages", "addr size int size flags", nil, "would reach other files of the arena"},
+	{"remap_file_pages", "addr size int size flags", remap_file_pages, "within the file; EINVAL behind its end"},
 }

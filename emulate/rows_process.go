@@ -15,7 +15,7 @@ var processCalls = []Row{
 	{"pause", "", pause, ""},
 	{"pidfd_getfd", "fd int flags", pidfd_getfd, ""},
 	{"pidfd_open", "pid flags", pidfd_open, "no PIDFD_THREAD: EINVAL"},
-	{"pidfd_send_signal", "fd sig addr flags", pidfd_send_signal, "of a directory in /proc: EBADF"},
+	{"pidfd_send_signal", "fd sig addr flags", pidfd_send_signal, ""},
 	{"rt_sigaction", "sig addr addr size", rt_sigaction, "native but for SIGCHLD"},
 	{"rt_sigqueueinfo", "pid sig addr", rt_sigqueueinfo, ""},
 	{"rt_sigtimedwait", "addr out:addr addr size", rt_sigtimedwait, ""},

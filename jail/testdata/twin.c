@@ -1596,6 +1596,27 @@ static void thread_signals(void)
 
 /* ---- files between processes ---- */
 
+static long remap(volatile char *at, size_t n, int prot, size_t page) { return syscall(SYS_remap_file_pages, at, n, prot, page, 0); }
+
+static void remaps(void)
+{
+	int fd = open("remapped", O_CREAT | O_RDWR, 0600);
+	for (int i = 0; i < 3; i++)
+		if (pwrite(fd, &"ABC"[i], 1, 4096 * i) != 1)
+			return;
+	volatile char *f = mmap(0, 3 * 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	volatile char *m = mmap(0, 3 * 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	volatile char *p = mmap(0, 3 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+	m[4096] = 'M';
+	say("file %s, memory %s, private %s", ret(remap(f, 4096, 0, 2)), ret(remap(m, 4096, 0, 1)), ret(remap(p, 4096, 0, 1)));
+	say("%c%c%c %c", f[0], f[4096], f[8192], m[0]);
+	f[0] = 'x';
+	say("one page twice %c", f[8192]);
+	say("two pages %s", ret(remap(f + 4096, 8192, 0, 0)));
+	say("%c%c%c", f[0], f[4096], f[8192]);
+	say("protection %s, nothing %s, no size %s", ret(remap(f, 4096, PROT_READ, 0)), ret(remap((char *)4096, 4096, 0, 0)), ret(remap(f, 0, 0, 0)));
+}
+
 static void mappings(void)
 {
 	int fd = open("mapped", O_CREAT | O_RDWR, 0600), st;
@@ -1887,6 +1908,10 @@ static void pidfds(void)
 	    ret(pidfd_kill(fd, 0, 0, 8)), ret(pidfd_kill(fd, 65, 0, 0)), ret(pidfd_kill(1, 0, 0, 0)), ret(pidfd_kill(77, 0, 0, 0)));
 	si.si_signo = SIGUSR2;
 	say("info: %s", ret(pidfd_kill(fd, SIGUSR1, &si, 0)));
+	sprintf(path, "/proc/%d", pid);
+	int dir = open(path, O_RDONLY), task = openat(dir, "task", O_RDONLY), named = open(path, O_PATH);
+	say("in /proc: %s, below %s, O_PATH %s", ret(pidfd_kill(dir, 0, 0, 0)), ret(pidfd_kill(task, 0, 0, 0)), ret(pidfd_kill(named, 0, 0, 0)));
+	close(dir), close(task), close(named);
 	si.si_signo = SIGUSR1;
 	say("forged: %s", ret(pidfd_kill(fd, SIGUSR1, &si, 0)));
 	si.si_code = SI_QUEUE;
@@ -1959,7 +1984,7 @@ static struct twin { const char *name; void (*fn)(void); } twins[] = {
 	T(exec_errors), T(exec_state), T(exec_thread), T(exec_thread_leader_gone), T(exec_thread_fails), T(exec_thread_wait), T(exec_leader_wait),
 	T(exec_fd), T(exec_script), T(siginfo), T(faults), T(eintr), T(restart), T(stop_and_continue), T(ignored_signal),
 	T(masks), T(sigwaits), T(sigchld), T(timers), T(handlers), T(threads), T(thread_ends), T(thread_signals),
-	T(pidfds), T(vm_copies), T(mappings), T(offsets), T(pipes), T(registers),
+	T(pidfds), T(vm_copies), T(mappings), T(remaps), T(offsets), T(pipes), T(registers),
 };
 
 int main(int argc, char **argv)
