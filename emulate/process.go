@@ -23,7 +23,10 @@ func (s *System) NewInit(root *vfs.Dentry, cred Cred, fds *fdtable.Table) *Task 
 	t := &Task{TID: 1, Process: p, Sys: s, FDs: fds, Cred: cred,
 		FS: &FSContext{Root: root, Cwd: root, Umask: 0o022, refs: 1}}
 	p.Threads[1] = t
-	fds.Closed = s.locks.closed
+	fds.Closed = func(t *fdtable.Table, d *fdtable.Description) {
+		s.locks.closed(t, d)
+		s.dropDnotify(t, d)
+	}
 	s.lastPID = 1
 	s.tasks[1] = t
 	s.processes[1] = p

@@ -1596,6 +1596,61 @@ static void thread_signals(void)
 
 /* ---- files between processes ---- */
 
+/* ---- F_NOTIFY ---- */
+
+static void told(const char *of, int sig)
+{
+	sigset_t s;
+	sigemptyset(&s), sigaddset(&s, sig);
+	struct timespec now = {0};
+	siginfo_t si = {0};
+	int n = 0;
+	while (sigtimedwait(&s, &si, &now) == sig)
+		n++;
+	say("%s: %s, code %d%s", of, n ? "told" : "nothing", n ? si.si_code : 0, n && sig != SIGIO ? si.si_fd == 9 && si.si_band == 0x441 ? ", right" : ", wrong" : "");
+}
+
+static void dir_notify(void)
+{
+	sigset_t s;
+	sigemptyset(&s), sigaddset(&s, SIGIO), sigaddset(&s, SIGRTMIN + 1);
+	sigprocmask(SIG_BLOCK, &s, 0);
+	mkdir("watched", 0700);
+	int dir = open("watched", O_RDONLY), file = open("plain", O_CREAT | O_RDWR, 0600);
+	say("file %s, bad fd %s", ret(fcntl(file, F_NOTIFY, DN_CREATE)), ret(fcntl(77, F_NOTIFY, DN_CREATE)));
+	say("once %s", ret(fcntl(dir, F_NOTIFY, DN_CREATE)));
+	say("owner %d", fcntl(dir, F_GETOWN) == getpid());
+	told("before", SIGIO);
+	put_file("watched/a", "x", 0600);
+	told("create", SIGIO);
+	put_file("watched/b", "x", 0600);
+	told("again", SIGIO);
+	dup2(dir, 9);
+	fcntl(9, F_SETSIG, SIGRTMIN + 1);
+	say("many %s", ret(fcntl(9, F_NOTIFY, DN_MULTISHOT | DN_MODIFY | DN_DELETE | DN_ATTRIB)));
+	int fd = open("watched/a", O_RDWR);
+	told("open", SIGRTMIN + 1);
+	if (write(fd, "y", 1) == 1)
+		told("write", SIGRTMIN + 1);
+	fchmod(fd, 0640);
+	told("chmod", SIGRTMIN + 1);
+	say("more %s", ret(fcntl(9, F_NOTIFY, DN_RENAME | DN_ACCESS)));
+	rename("watched/a", "watched/c");
+	told("rename", SIGRTMIN + 1);
+	char c;
+	if (pread(fd, &c, 1, 0) == 1)
+		told("read", SIGRTMIN + 1);
+	unlink("watched/c");
+	told("unlink", SIGRTMIN + 1);
+	say("none %s", ret(fcntl(9, F_NOTIFY, 0)));
+	unlink("watched/b");
+	told("after", SIGRTMIN + 1);
+	fcntl(9, F_NOTIFY, DN_MULTISHOT | DN_CREATE);
+	close(dir);
+	put_file("watched/d", "x", 0600);
+	told("closed", SIGRTMIN + 1);
+}
+
 static long remap(volatile char *at, size_t n, int prot, size_t page) { return syscall(SYS_remap_file_pages, at, n, prot, page, 0); }
 
 static void remaps(void)
@@ -1984,7 +2039,7 @@ static struct twin { const char *name; void (*fn)(void); } twins[] = {
 	T(exec_errors), T(exec_state), T(exec_thread), T(exec_thread_leader_gone), T(exec_thread_fails), T(exec_thread_wait), T(exec_leader_wait),
 	T(exec_fd), T(exec_script), T(siginfo), T(faults), T(eintr), T(restart), T(stop_and_continue), T(ignored_signal),
 	T(masks), T(sigwaits), T(sigchld), T(timers), T(handlers), T(threads), T(thread_ends), T(thread_signals),
-	T(pidfds), T(vm_copies), T(mappings), T(remaps), T(offsets), T(pipes), T(registers),
+	T(pidfds), T(vm_copies), T(mappings), T(remaps), T(dir_notify), T(offsets), T(pipes), T(registers),
 };
 
 int main(int argc, char **argv)
