@@ -29,7 +29,7 @@ func (k *proc) sysRows() []*procRow {
 	s := k.s
 	return []*procRow{
 		dir("fs",
-			is("aio-max-nr", 65536), is("aio-nr", 0),
+			is("aio-max-nr", 65536), is("aio-nr", 0), is("dir-notify-enable", 1),
 			dir("epoll", is("max_user_watches", maxWatches)),
 			is("file-max", uint64(math.MaxInt64)),
 			&procRow{name: "file-nr", mode: 0o444, text: k.fileNr},
