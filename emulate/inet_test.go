@@ -337,6 +337,70 @@ func TestTCPResets(t *testing.T) {
 	}
 }
 
+// TestTCPUrgent: MSG_OOB, in the line and out of it.
+func TestTCPUrgent(t *testing.T) {
+	for inline := range 2 {
+		t.Run(fmt.Sprint(inline), func(t *testing.T) {
+			inetTwin(t, func(s *inetSockets) {
+				l := s.listener(unix.AF_INET, loop4(0), 5)
+				a := s.open(unix.AF_INET, unix.SOCK_STREAM)
+				s.on("connect", a, loop4(s.port(l)))
+				b := s.accept(l)
+				s.Quiet("setsockopt", b, unix.SOL_SOCKET, unix.SO_OOBINLINE, []byte{byte(inline), 0, 0, 0}, 4)
+				look := func() {
+					var mark int32
+					_, errno := s.Quiet("ioctl", b, unix.SIOCATMARK, &mark)
+					s.Logf("mark %v %d", errno, mark)
+					s.queued(b)
+					s.events(b)
+				}
+				urgent := func(data string) {
+					s.Call("sendto", a, []byte(data), len(data), unix.MSG_OOB, nil, 0)
+					s.settle()
+				}
+				take := func(size, flags int) {
+					p := make([]byte, size)
+					n, errno := s.Quiet("recvfrom", b, p, size, flags, nil, nil)
+					s.Logf("recv %d %#x: %d %v %q", size, flags, gave(n, errno), errno, p)
+				}
+				take(1, unix.MSG_OOB)
+				s.send(a, "before")
+				urgent("urgent!")
+				s.send(a, "after")
+				look()
+				take(3, 0)
+				take(20, unix.MSG_PEEK)
+				take(1, unix.MSG_OOB|unix.MSG_PEEK)
+				take(0, unix.MSG_OOB)
+				look()
+				take(20, 0)
+				look()
+				take(20, unix.MSG_PEEK)
+				take(1, unix.MSG_OOB)
+				take(2, 0)
+				look()
+				take(20, 0)
+				urgent("x")
+				look()
+				take(20, 0)
+				urgent("y")
+				urgent("z")
+				take(20, 0)
+				take(1, unix.MSG_OOB)
+				take(20, 0)
+				urgent("")
+				s.Call("sendto", a, []byte("q"), 1, unix.MSG_OOB, nil, 0)
+				s.close(a)
+				s.settle()
+				look()
+				take(20, unix.MSG_WAITALL)
+				take(1, unix.MSG_OOB)
+				take(20, 0)
+			})
+		})
+	}
+}
+
 // TestInetBind: who may have which address beside whom.
 func TestInetBind(t *testing.T) {
 	addrs := map[string]func(port int) (int, []byte){

@@ -16,8 +16,8 @@ const (
 	sockTypeMask  = 0xf // SOCK_TYPE_MASK
 	sockTypes     = 11  // SOCK_MAX
 	addrFamilies  = 46  // AF_MAX
-	familyNote    = "AF_UNIX, AF_INET and AF_INET6; others are EAFNOSUPPORT, like a kernel without them"
-	messageNote   = "without MSG_OOB"
+	familyNote    = "AF_UNIX, AF_INET, AF_INET6 and AF_NETLINK for routes; others are EAFNOSUPPORT, like a kernel without them"
+	messageNote   = "MSG_OOB is TCP's only and sends no SIGURG"
 	optionNote    = "without filters, pidfds and devices"
 	maxSockaddr   = 128 // sizeof struct sockaddr_storage
 	sockaddrUnix  = 2   // offsetof(struct sockaddr_un, sun_path)
@@ -36,6 +36,8 @@ func (c *Call) newSocket(domain, kind, protocol int) (vnet.Socket, error) {
 	case domain == unix.AF_INET, domain == unix.AF_INET6:
 		c.Sys.net.Now = c.Sys.realtime
 		return c.Sys.net.NewInet(domain, kind, protocol)
+	case domain == unix.AF_NETLINK:
+		return c.Sys.net.NewNetlink(kind, protocol, c.Task.Process.PID)
 	case domain != unix.AF_UNIX:
 		return nil, unix.EAFNOSUPPORT
 	}
@@ -65,7 +67,7 @@ func unixKind(kind, protocol int) (int, error) {
 // SOCK_NONBLOCK and SOCK_CLOEXEC, of which the first matters here.
 func (c *Call) socketFile(s vnet.Socket, flags int) *fdtable.Description {
 	node := c.anonNode(unix.S_IFSOCK | 0o777)
-	s.SetIno(node.attr.Ino)
+	s.SetIno(node.attr.Ino, node.attr.UID)
 	return fdtable.NewDescription(s, vfs.NewAnonymous(node, fmt.Sprintf("socket:[%d]", node.attr.Ino)),
 		unix.O_RDWR|flags&unix.SOCK_NONBLOCK)
 }

@@ -30,7 +30,7 @@ func (c *Call) fill(o *outgoing, done uint64, p []byte) error {
 // send is sock_sendmsg. It takes over the files of o.
 func (c *Call) send(d *fdtable.Description, s vnet.Socket, o *outgoing) (uint64, error) {
 	defer func() { c.Sys.net.Release(o.Files) }()
-	if o.flags&unix.MSG_OOB != 0 {
+	if o.Urgent = o.flags&unix.MSG_OOB != 0; o.Urgent && (s.Family() == unix.AF_UNIX || s.Type() != unix.SOCK_STREAM) {
 		return 0, unix.EOPNOTSUPP
 	}
 	cred := c.Task.Cred
@@ -56,7 +56,7 @@ func (c *Call) sendMessenger(s vnet.Messenger, o *outgoing) (uint64, error) {
 	if err := c.fill(o, 0, data); err != nil {
 		return 0, err
 	}
-	return o.n, s.Send(o.to, data)
+	return o.n, s.Send(o.to, data, &o.Outgoing)
 }
 
 // sendStream is unix_stream_sendmsg and tcp_sendmsg.
@@ -155,8 +155,11 @@ func (c *Call) receive(d *fdtable.Description, s vnet.Socket, v []iovec, n uint6
 	if err := s.MayReceive(); err != nil {
 		return r, 0, err
 	}
-	if flags&unix.MSG_OOB != 0 {
-		return r, 0, unix.EOPNOTSUPP
+	if flags&unix.MSG_OOB != 0 && s.Type() != unix.SOCK_DGRAM || flags&unix.MSG_OOB != 0 && s.Family() == unix.AF_UNIX {
+		return c.receiveUrgent(s, v, n, flags)
+	}
+	if flags&unix.MSG_ERRQUEUE != 0 && s.Family() != unix.AF_UNIX {
+		return r, 0, unix.EAGAIN // nothing is ever put there
 	}
 	d.Retain()
 	defer d.Release()
@@ -182,6 +185,27 @@ func (c *Call) receive(d *fdtable.Description, s vnet.Socket, v []iovec, n uint6
 		got = uint64(r.Length)
 	}
 	return r, got, nil
+}
+
+// receiveUrgent is recv(2) with MSG_OOB.
+func (c *Call) receiveUrgent(s vnet.Socket, v []iovec, n uint64, flags int) (r vnet.Received, got uint64, err error) {
+	stream, ok := s.(vnet.Stream)
+	if !ok || s.Type() != unix.SOCK_STREAM {
+		return r, 0, unix.EOPNOTSUPP
+	}
+	b, err := stream.ReceiveUrgent(flags&unix.MSG_PEEK != 0)
+	if err != nil {
+		return r, 0, err
+	}
+	r.Flags = unix.MSG_OOB
+	if n == 0 {
+		r.Truncated = true
+		return r, 0, nil
+	}
+	if k, err := c.scatter(v, 0, []byte{b}); err != nil || k == 0 {
+		return r, 0, unix.EFAULT
+	}
+	return r, 1, nil
 }
 
 // readSocket is readv(2) with RWF_ flags; an empty one takes not even a datagram.

@@ -125,6 +125,7 @@ func (c *Call) eachControl(p []byte, o *vnet.Outgoing) error {
 		data := p[cmsgHeader:size]
 		switch {
 		case level != unix.SOL_SOCKET:
+			o.Control = append(o.Control, vnet.Control{Level: level, Type: kind, Data: data})
 		case kind == unix.SCM_RIGHTS:
 			if err := c.addRights(data, o); err != nil {
 				return err
@@ -204,6 +205,7 @@ func (c *Call) receiveMessage(d *fdtable.Description, s vnet.Socket, msg uint64,
 	if r.Truncated {
 		out.flags |= unix.MSG_TRUNC
 	}
+	out.flags |= r.Flags
 	if err := out.put(s, &r); err != nil {
 		return 0, err
 	}

@@ -21,7 +21,9 @@ func (e *Error) Error() string { return "jail: " + e.Op + ": " + e.Err.Error() }
 // Unwrap is Err.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Violation is a call that the policy kills for. The whole jail died of it.
+// Violation is a call that the policy kills for. The whole jail died of it. A
+// handler that returns one forbids the call in the same way; it need say only the
+// Rule.
 type Violation struct {
 	Call string
 	Args [6]uint64

@@ -280,3 +280,16 @@ func TestHostRefuses(t *testing.T) {
 		})
 	}
 }
+
+// TestViolationOfHandler: a handler that returns a Violation forbids the call as a
+// rule would.
+func TestViolationOfHandler(t *testing.T) {
+	noLeak(t)
+	j := &jail.Jail{Handlers: map[string]emulate.Handler{"mkdir": func(*emulate.Call) (uint64, error) {
+		return 0, &jail.Violation{Rule: "no directories today"}
+	}}}
+	got := jailed(t, j, exec.Command("/bin/sh", "-c", "cd /tmp; mkdir d; echo went on"), policy.Tool())
+	if !strings.HasPrefix(got.Err, "jail: violation: process 2 called mkdir(0x") || !strings.HasSuffix(got.Err, "): no directories today") || got.Stdout != "" {
+		t.Errorf("%+v", got)
+	}
+}

@@ -56,7 +56,12 @@ func (w *warden) answer(c *emulate.Call) (uint64, error) {
 			w.missing(c)
 			return 0, unix.ENOSYS
 		}
-		return row.do(c)
+		result, err := row.do(c)
+		if v, ok := err.(*Violation); ok {
+			w.fail(&Violation{Call: row.name, Args: c.Args, PID: c.Task.Process.PID, Rule: v.Rule})
+			return 0, emulate.ErrGone
+		}
+		return result, err
 	case policy.Allow:
 		return 0, emulate.ErrPass
 	case policy.Deny:

@@ -9,7 +9,6 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -22,13 +21,6 @@ import (
 	"oubliette/internal/sysno"
 	"oubliette/policy"
 )
-
-// stopEvent is one answer of wait4.
-type stopEvent struct {
-	tid    int
-	status unix.WaitStatus
-	usage  unix.Rusage
-}
 
 // warden traces one jail. One goroutine, locked to one OS thread, owns all of
 // it but the mailbox: it makes every ptrace request and every wait and runs every
@@ -132,23 +124,6 @@ func (w *warden) loop() {
 		}
 		w.gather()
 		w.dispatch(tid, ws)
-	}
-}
-
-// gather takes what other threads have to report before the first one goes on:
-// wait4 looks at the youngest first, and while those are busy the rest would
-// starve.
-func (w *warden) gather() {
-	for len(w.threads) > 2 {
-		var e stopEvent
-		var err error
-		if e.tid, e.status, err = ptrace.Wait(w.pgid, unix.WNOHANG, &e.usage); err != nil || e.tid == 0 {
-			return
-		}
-		if t := w.threads[e.tid]; t != nil && (e.status.Exited() || e.status.Signaled()) {
-			t.reaped = true
-		}
-		w.backlog = append(w.backlog, e)
 	}
 }
 
@@ -286,39 +261,6 @@ func usage(u *unix.Rusage) emulate.Usage {
 		MaxRSS: u.Maxrss, MinorFaults: u.Minflt, MajorFaults: u.Majflt,
 		VoluntarySwitches: u.Nvcsw, InvoluntarySwitches: u.Nivcsw,
 	}
-}
-
-// reapOld waits for what p was before execve, which was killed then: its times
-// belong to p's end.
-func (w *warden) reapOld(p *emulate.Process) {
-	for tid, of := range w.doomed {
-		if of != p {
-			continue
-		}
-		for {
-			ws, err := ptrace.WaitFor(tid, &w.usage)
-			if err != nil { // it is in the backlog
-				w.takeFromBacklog(tid)
-			} else if !ws.Exited() && !ws.Signaled() {
-				continue // a stop from before the kill
-			} else {
-				w.unknown(tid, ws)
-			}
-			break
-		}
-	}
-}
-
-// takeFromBacklog handles the end of tid, which is there already.
-func (w *warden) takeFromBacklog(tid int) {
-	i := slices.IndexFunc(w.backlog, func(e stopEvent) bool { return e.tid == tid && (e.status.Exited() || e.status.Signaled()) })
-	if i < 0 {
-		delete(w.doomed, tid)
-		return
-	}
-	w.usage = w.backlog[i].usage
-	w.unknown(tid, w.backlog[i].status)
-	w.backlog = slices.Delete(w.backlog, i, i+1)
 }
 
 // exitTask takes note of a thread's end.

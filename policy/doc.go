@@ -31,7 +31,7 @@
 //
 // [Emulate] is the usual answer: the handler of that name answers from the
 // virtual world, and a call that has none fails with ENOSYS. So io_uring_setup,
-// userfaultfd, process_vm_readv, kcmp and everything not written yet need no rule.
+// userfaultfd, kcmp and everything not written yet need no rule.
 // [Allow] lets the real kernel answer. [Native] lists the calls for which that is
 // safe, each with its reason; think as hard before adding one.
 //

@@ -19,6 +19,9 @@
 // at. Go's net package needs descriptors of the host. So this is our own, held
 // against the kernel by tests that run the same calls on both.
 //
+// [Netlink] and netdevice(7) tell what [Net.Interfaces] says, and refuse to change
+// it.
+//
 // Nothing here touches a guest, parks or locks: a socket that has nothing to give
 // says unix.EAGAIN and wakes its queue when that changes. Package emulate decodes
 // the calls and does the waiting.

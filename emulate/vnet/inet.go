@@ -42,6 +42,14 @@ type inet struct {
 // portTable is who is bound to each port, in the order of binding.
 type portTable map[uint16][]*inet
 
+// Indexes of Net.ports.
+const (
+	tcpPorts = iota
+	udpPorts
+	udpLitePorts
+	portTables
+)
+
 // NewInet makes an AF_INET or AF_INET6 socket. ESOCKTNOSUPPORT,
 // EPROTONOSUPPORT, EPERM, EACCES, ENFILE.
 func (n *Net) NewInet(family, kind, protocol int) (Socket, error) {
@@ -56,6 +64,7 @@ func (n *Net) NewInet(family, kind, protocol int) (Socket, error) {
 		protocol = unix.IPPROTO_TCP
 	case kind == unix.SOCK_DGRAM && (protocol == 0 || protocol == unix.IPPROTO_UDP):
 		protocol = unix.IPPROTO_UDP
+	case kind == unix.SOCK_DGRAM && protocol == unix.IPPROTO_UDPLITE:
 	case kind == unix.SOCK_DGRAM && (protocol == unix.IPPROTO_ICMP || protocol == unix.IPPROTO_ICMPV6):
 		return nil, unix.EACCES // net.ipv4.ping_group_range is empty
 	default:
@@ -140,9 +149,12 @@ func (n *Net) isLocal(a netip.Addr) bool {
 
 // table is the ports of the socket's protocol.
 func (s *inet) table() portTable {
-	t := &s.net.ports[0]
-	if s.kind == unix.SOCK_DGRAM {
-		t = &s.net.ports[1]
+	t := &s.net.ports[tcpPorts]
+	switch s.protocol {
+	case unix.IPPROTO_UDP:
+		t = &s.net.ports[udpPorts]
+	case unix.IPPROTO_UDPLITE:
+		t = &s.net.ports[udpLitePorts]
 	}
 	if *t == nil {
 		*t = make(portTable)

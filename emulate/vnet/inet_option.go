@@ -26,6 +26,9 @@ type number struct {
 const (
 	maxInt = 1<<31 - 1
 	none   = -maxInt - 1
+
+	udpLiteSendCscov = 10 // include/uapi/linux/udp.h, the part that the checksum covers
+	udpLiteRecvCscov = 11
 )
 
 // numbers are the options of net/ipv4/ip_sockglue.c:do_ip_setsockopt,
@@ -84,6 +87,8 @@ var numbers = map[option]number{
 	{unix.IPPROTO_TCP, unix.TCP_THIN_LINEAR_TIMEOUTS}: {0, 0, 1, 0, unix.SOCK_STREAM, none, true},
 	{unix.IPPROTO_TCP, unix.TCP_THIN_DUPACK}:          {0, 0, 1, 0, unix.SOCK_STREAM, none, true},
 	{unix.IPPROTO_TCP, unix.TCP_SAVE_SYN}:             {0, 0, 2, 0, unix.SOCK_STREAM, none, false},
+	{unix.IPPROTO_UDPLITE, udpLiteSendCscov}:          {0, none + 1, maxInt, 0, 0, none, false},
+	{unix.IPPROTO_UDPLITE, udpLiteRecvCscov}:          {0, none + 1, maxInt, 0, 0, none, false},
 	{unix.IPPROTO_UDP, unix.UDP_CORK}:                 {0, 0, 1, 0, unix.SOCK_DGRAM, none, false},
 }
 
@@ -313,7 +318,7 @@ func (s *UDP) multicast(d *datagram) {
 	if v, set := s.ints[loop]; set && v == 0 {
 		return
 	}
-	for _, o := range slices.Clone(s.net.ports[1][d.to.Port()]) {
+	for _, o := range slices.Clone(s.table()[d.to.Port()]) {
 		u := o.self.(*UDP)
 		if u.accepts(d.to.Addr()) && slices.Contains(u.groups, d.to.Addr()) && (u.state != established || u.remote == d.from) {
 			u.deliver(d)

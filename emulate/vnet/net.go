@@ -32,8 +32,10 @@ type Net struct {
 	abstract map[abstractName]*Unix
 	paths    map[vfs.Node]*Unix
 	lastAuto uint32
+	netlinks map[*Netlink]bool
+	unix     map[*Unix]bool
 
-	ports    [2]portTable // of TCP, of UDP
+	ports    [portTables]portTable
 	lastPort int
 
 	sockets  int

@@ -30,6 +30,7 @@ type TCP struct {
 	off    int      // of queue[0]
 	queued int      // bytes in queue
 	fin    bool     // the peer sends no more
+	urgent urgent
 
 	backlog  int
 	pending  []*TCP // connected, not accepted; some may be reset already
@@ -223,8 +224,11 @@ func (s *TCP) Poll() fdtable.Events {
 		ev |= pollIn | fdtable.RdHup
 	}
 	if s.state != connecting {
-		if s.queued >= max(s.lowat, 1) {
+		if s.readable() >= max(s.lowat, 1) {
 			ev |= pollIn
+		}
+		if s.urgent.state == urgentThere {
+			ev |= fdtable.Pri
 		}
 		if s.shut&shutWrite != 0 || s.writable() {
 			ev |= fdtable.Out | fdtable.WrNorm

@@ -39,7 +39,7 @@ func (s *TCP) Listen(backlog int, _ *Cred) error {
 func (n *Net) listenerAt(a netip.AddrPort) *TCP {
 	var best *TCP
 	most := -1
-	for _, o := range n.ports[0][a.Port()] {
+	for _, o := range n.ports[tcpPorts][a.Port()] {
 		if o.state != listening || !o.accepts(a.Addr()) {
 			continue
 		}

@@ -58,7 +58,7 @@ func (s *TCP) Segment(n uint64) int { return int(min(n, tcpSegment)) }
 
 // DeliverNext is in [Stream]. A peer that is closed, or has shut down both
 // directions, answers with a RST (tcp_rcv_state_process).
-func (s *TCP) DeliverNext(data []byte, _ *Outgoing) error {
+func (s *TCP) DeliverNext(data []byte, o *Outgoing) error {
 	p := s.peer
 	deaf := p != nil && s.fin && p.shut&shutRead != 0
 	if p == nil || p.dead || p.state != established || deaf {
@@ -71,6 +71,12 @@ func (s *TCP) DeliverNext(data []byte, _ *Outgoing) error {
 		}
 		s.fail(err)
 		return nil
+	}
+	if o.Urgent && len(data) > 0 {
+		if p.atMark() && !p.inline() { // tcp_check_urg: the one before is lost
+			p.consume(1)
+		}
+		p.urgent = urgent{urgentThere, p.queued + len(data) - 1, data[len(data)-1]}
 	}
 	p.put(data)
 	return nil
@@ -101,15 +107,26 @@ func (s *TCP) MayReceive() error {
 
 // Receive is tcp_recvmsg_locked without the waiting.
 func (s *TCP) Receive(r *Received, t Take) error {
-	i, off := 0, s.off
+	i, off, pos := 0, s.off, 0 // pos counts from the first unread byte
 	if t.Peek {
 		r.N = 0 // of a try before
 	}
 	for i < len(s.queue) && uint64(r.N) < t.Size {
 		data := s.queue[i][off:]
 		data = data[:min(uint64(len(data)), t.Size-uint64(r.N))]
+		skip := false
+		if mark := s.urgent.at - pos; s.urgent.state != urgentNone && mark < len(data) {
+			switch {
+			case mark > 0:
+				data = data[:mark]
+			case mark == 0 && r.N > 0:
+				return nil
+			case mark == 0 && !s.inline():
+				data, skip = data[:1], true
+			}
+		}
 		took, err := len(data), error(nil)
-		if !t.Discard {
+		if !t.Discard && !skip {
 			took, err = t.Sink(r.N, data)
 		}
 		if err == nil && took < len(data) {
@@ -121,13 +138,14 @@ func (s *TCP) Receive(r *Received, t Take) error {
 			}
 			return err
 		}
-		r.N += took
-		if off += took; off == len(s.queue[i]) {
-			i, off = i+1, 0
+		if !skip {
+			r.N += took
 		}
 		if !t.Peek {
 			s.consume(took)
-			i, off = 0, s.off
+			off = s.off
+		} else if off, pos = off+took, pos+took; off == len(s.queue[i]) {
+			i, off = i+1, 0
 		}
 	}
 	return s.ran(r, t)
@@ -137,6 +155,9 @@ func (s *TCP) Receive(r *Received, t Take) error {
 func (s *TCP) consume(n int) {
 	s.off += n
 	s.queued -= n
+	if s.urgent.at -= n; s.urgent.at < 0 {
+		s.urgent = urgent{}
+	}
 	s.net.bytes -= n
 	if s.off == len(s.queue[0]) {
 		s.queue[0], s.off = nil, 0
@@ -173,7 +194,7 @@ func (s *TCP) ran(r *Received, t Take) error {
 // purge drops what nobody will read.
 func (s *TCP) purge() {
 	s.net.bytes -= s.queued
-	s.queue, s.off, s.queued = nil, 0, 0
+	s.queue, s.off, s.queued, s.urgent = nil, 0, 0, urgent{}
 }
 
 // Read is one try of read(2).
@@ -202,22 +223,5 @@ func (s *TCP) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	p = p[:s.Segment(uint64(len(p)))]
-	return len(p), s.DeliverNext(append([]byte(nil), p...), nil)
-}
-
-// Ioctl is FIONREAD, SIOCOUTQ and SIOCATMARK.
-func (s *TCP) Ioctl(mem fdtable.Memory, request uint32, arg uint64) (uint64, error) {
-	n := 0
-	switch request {
-	case unix.TIOCINQ, unix.TIOCOUTQ:
-		if s.state == listening {
-			return 0, unix.EINVAL
-		}
-		if n = s.queued; request == unix.TIOCOUTQ {
-			n = s.unsent()
-		}
-	default:
-		return 0, unix.ENOTTY
-	}
-	return 0, mem.Write(arg, le32(uint32(n)))
+	return len(p), s.DeliverNext(append([]byte(nil), p...), new(Outgoing))
 }

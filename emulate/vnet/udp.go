@@ -3,7 +3,6 @@
 package vnet
 
 import (
-	"encoding/binary"
 	"net/netip"
 	"slices"
 	"time"
@@ -35,7 +34,7 @@ type datagram struct {
 	from, to netip.AddrPort
 	data     []byte
 	at       time.Duration // since the epoch
-	tos      int32
+	tos, ttl int32
 }
 
 func (d *datagram) truesize() int { return headSize(len(d.data) + 42) }
@@ -125,7 +124,7 @@ func (s *UDP) maySendTo(to netip.AddrPort) error {
 
 // Send is udp_sendmsg. EMSGSIZE, EDESTADDRREQ, EINVAL, ENETUNREACH, EPIPE, and
 // the pending error.
-func (s *UDP) Send(p, data []byte) error {
+func (s *UDP) Send(p, data []byte, o *Outgoing) error {
 	to := s.remote
 	switch {
 	case len(data) > 0xffff:
@@ -140,6 +139,10 @@ func (s *UDP) Send(p, data []byte) error {
 		}
 	case s.state != established:
 		return unix.EDESTADDRREQ
+	}
+	d := datagram{to: to, data: data, at: s.net.now()}
+	if err := s.header(&d, o.Control); err != nil {
+		return err
 	}
 	if err := s.maySendTo(to); err != nil {
 		return err
@@ -156,13 +159,12 @@ func (s *UDP) Send(p, data []byte) error {
 	if s.shut&shutWrite != 0 {
 		return unix.EPIPE
 	}
-	from := netip.AddrPortFrom(s.source(to.Addr()), s.local.Port())
-	d := datagram{from: from, to: to, data: data, at: s.net.now(), tos: s.tos(to.Addr())}
+	d.from = netip.AddrPortFrom(s.source(to.Addr()), s.local.Port())
 	if to.Addr().IsMulticast() && s.Given == nil {
 		s.multicast(&d)
 		return nil
 	}
-	if found := s.net.udpAt(to, from); found != nil && s.Given == nil {
+	if found := s.udpAt(to, d.from); found != nil && s.Given == nil {
 		found.deliver(&d)
 	} else if err := s.send(to, data); err == unix.ECONNREFUSED && (s.state == established || s.ints[option{unix.IPPROTO_IP, unix.IP_RECVERR}] != 0) {
 		s.err = unix.ECONNREFUSED // what ICMP tells
@@ -171,19 +173,12 @@ func (s *UDP) Send(p, data []byte) error {
 	return nil
 }
 
-func (s *UDP) tos(ip netip.Addr) int32 {
-	if ip.Is4() {
-		return s.ints[option{unix.IPPROTO_IP, unix.IP_TOS}]
-	}
-	return s.ints[option{unix.IPPROTO_IPV6, unix.IPV6_TCLASS}]
-}
-
 // udpAt is __udp4_lib_lookup: the socket that matches best, of several that match
 // alike the last one.
-func (n *Net) udpAt(to, from netip.AddrPort) *UDP {
+func (s *UDP) udpAt(to, from netip.AddrPort) *UDP {
 	var best *UDP
 	most := -1
-	for _, o := range n.ports[1][to.Port()] {
+	for _, o := range s.table()[to.Port()] {
 		if !o.accepts(to.Addr()) || o.state == established && o.remote != from {
 			continue
 		}
@@ -267,7 +262,9 @@ func (s *UDP) Read(p []byte) (int, error) {
 }
 
 // Write is one try of write(2).
-func (s *UDP) Write(p []byte) (int, error) { return len(p), s.Send(nil, slices.Clone(p)) }
+func (s *UDP) Write(p []byte) (int, error) {
+	return len(p), s.Send(nil, slices.Clone(p), new(Outgoing))
+}
 
 // Poll is datagram_poll.
 func (s *UDP) Poll() fdtable.Events {
@@ -327,52 +324,7 @@ func (s *UDP) Ioctl(mem fdtable.Memory, request uint32, arg uint64) (uint64, err
 		}
 	case unix.TIOCOUTQ:
 	default:
-		return 0, unix.ENOTTY
+		return s.ioctl(mem, request, arg)
 	}
 	return 0, mem.Write(arg, le32(uint32(n)))
-}
-
-// control is ip_cmsg_recv and sock_recv_timestamp: what the options ask for.
-func (s *UDP) control(d *datagram) (list []Control) {
-	add := func(level, kind int, data []byte) {
-		list = append(list, Control{int32(level), int32(kind), data})
-	}
-	sec, nsec := uint64(d.at/time.Second), uint64(d.at%time.Second)
-	stamp := binary.LittleEndian.AppendUint64(nil, sec)
-	switch {
-	case s.options>>unix.SO_TIMESTAMPNS&1 != 0:
-		add(unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, binary.LittleEndian.AppendUint64(stamp, nsec))
-	case s.options>>unix.SO_TIMESTAMP&1 != 0:
-		add(unix.SOL_SOCKET, unix.SO_TIMESTAMP, binary.LittleEndian.AppendUint64(stamp, nsec/1000))
-	}
-	on := func(level, name int) bool { return s.ints[option{level, name}] != 0 }
-	to := d.to.Addr()
-	if s.family == unix.AF_INET || to.Is4() {
-		if on(unix.IPPROTO_IP, unix.IP_PKTINFO) { // struct in_pktinfo: interface, ours, theirs
-			ours := to
-			if ours.IsMulticast() {
-				ours = loopback4
-			}
-			add(unix.IPPROTO_IP, unix.IP_PKTINFO, append(append(le32(1), ours.AsSlice()...), to.AsSlice()...))
-		}
-		if on(unix.IPPROTO_IP, unix.IP_RECVTTL) {
-			add(unix.IPPROTO_IP, unix.IP_TTL, le32(64))
-		}
-		if on(unix.IPPROTO_IP, unix.IP_RECVTOS) {
-			add(unix.IPPROTO_IP, unix.IP_TOS, []byte{byte(d.tos)})
-		}
-	}
-	if s.family == unix.AF_INET6 {
-		if on(unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO) {
-			b := to.As16()
-			add(unix.IPPROTO_IPV6, unix.IPV6_PKTINFO, append(b[:], le32(1)...))
-		}
-		if on(unix.IPPROTO_IPV6, unix.IPV6_RECVHOPLIMIT) && to.Is6() {
-			add(unix.IPPROTO_IPV6, unix.IPV6_HOPLIMIT, le32(64))
-		}
-		if on(unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS) && to.Is6() {
-			add(unix.IPPROTO_IPV6, unix.IPV6_TCLASS, le32(uint32(d.tos)))
-		}
-	}
-	return list
 }

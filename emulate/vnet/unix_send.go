@@ -14,6 +14,10 @@ type Outgoing struct {
 	Files []*fdtable.Description
 	// Sender is who sends; Explicit is SCM_CREDENTIALS, or nil.
 	Sender, Explicit *Cred
+	// Control is what else sendmsg(2) says.
+	Control []Control
+	// Urgent is MSG_OOB.
+	Urgent bool
 }
 
 // Constants of the segments, include/linux/skbuff.h.
@@ -143,6 +147,9 @@ func (s *Unix) Deliver(to *Unix, data []byte, o *Outgoing) error {
 
 // DeliverNext is in [Stream].
 func (s *Unix) DeliverNext(data []byte, o *Outgoing) error { return s.Deliver(nil, data, o) }
+
+// ReceiveUrgent is in [Stream]. EOPNOTSUPP.
+func (s *Unix) ReceiveUrgent(bool) (byte, error) { return 0, unix.EOPNOTSUPP }
 
 // mayDeliver is the middle of unix_dgram_sendmsg.
 func (s *Unix) mayDeliver(to *Unix, connected bool) error {
