@@ -46,6 +46,7 @@
 // net.Dialer, and nothing lies between a check and the connection. A name that is
 // not allowed does not exist (NXDOMAIN), an address that stands for nothing cannot
 // be reached (ENETUNREACH), and a port that is not allowed refuses (ECONNREFUSED).
+// Of names there are addresses and nothing else: no MX, TXT or PTR.
 //
 // Ways in are policy.Publish, [Jail.Listen] and [Jail.Sockets]. The bytes of each
 // connection go through two goroutines of the caller's process, no more than each
