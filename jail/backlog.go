@@ -3,8 +3,6 @@
 package jail
 
 import (
-	"slices"
-
 	"golang.org/x/sys/unix"
 
 	"oubliette/emulate"
@@ -25,15 +23,15 @@ func (e stopEvent) last() bool { return e.status.Exited() || e.status.Signaled()
 // wait4 looks at the youngest first, and while those are busy the rest would
 // starve.
 func (w *warden) gather() {
-	for len(w.threads) > 2 && w.fetch(unix.WNOHANG) {
+	for len(w.threads) > 2 && w.fetch() {
 	}
 }
 
 // fetch puts one more answer of wait4 into the backlog, if there is one.
-func (w *warden) fetch(flags int) bool {
+func (w *warden) fetch() bool {
 	var e stopEvent
 	var err error
-	if e.tid, e.status, err = ptrace.Wait(w.pgid, flags, &e.usage); err != nil || e.tid == 0 {
+	if e.tid, e.status, err = ptrace.Wait(w.pgid, unix.WNOHANG, &e.usage); err != nil || e.tid == 0 {
 		return false
 	}
 	if t := w.threads[e.tid]; t != nil && e.last() {
@@ -43,33 +41,34 @@ func (w *warden) fetch(flags int) bool {
 	return true
 }
 
-// reapOld waits for what p was before execve, which was killed then: its times
-// belong to p's end. What others have to report meanwhile is for later, but it is
-// taken: a leader's end is told when its other threads have been waited for.
-func (w *warden) reapOld(p *emulate.Process) {
-	for tid, of := range w.doomed {
-		if of != p {
-			continue
-		}
-		for !w.takeFromBacklog(tid) {
-			if !w.fetch(0) {
-				delete(w.doomed, tid)
-				break
-			}
-		}
+// afterOld runs fn once what p was before execve, which was killed then, has been
+// reaped: its times belong to p's end. Nothing waits for it: the kernel tells a
+// leader's end only when its other threads have been waited for.
+func (w *warden) afterOld(p *emulate.Process, fn func()) {
+	if w.hasOld(p) {
+		w.late[p] = append(w.late[p], fn)
+		return
 	}
+	fn()
 }
 
-// takeFromBacklog handles the end of tid, if it is there already, and forgets the
-// stops from before.
-func (w *warden) takeFromBacklog(tid int) bool {
-	i := slices.IndexFunc(w.backlog, func(e stopEvent) bool { return e.tid == tid && e.last() })
-	if i < 0 {
-		return false
+func (w *warden) hasOld(p *emulate.Process) bool {
+	for _, of := range w.doomed {
+		if of == p {
+			return true
+		}
 	}
-	e := w.backlog[i]
-	w.backlog = slices.DeleteFunc(w.backlog, func(e stopEvent) bool { return e.tid == tid })
-	w.usage = e.usage
-	w.unknown(tid, e.status)
-	return true
+	return false
+}
+
+// oldReaped is told that one of what p was is gone.
+func (w *warden) oldReaped(p *emulate.Process) {
+	if p == nil || w.hasOld(p) {
+		return
+	}
+	late := w.late[p]
+	delete(w.late, p)
+	for _, fn := range late {
+		w.guard(fn)
+	}
 }

@@ -78,7 +78,7 @@ func (j *Jail) spawn(cmd *exec.Cmd, pol policy.Policy) (*Process, error) {
 // newWarden makes everything that needs no process yet.
 func newWarden(j *Jail, pol policy.Policy) (_ *warden, err error) {
 	w := &warden{policy: &pol, log: j.Logger, threads: make(map[int]*thread),
-		early: make(map[int]earlyStop), doomed: make(map[int]*emulate.Process), loading: make(map[int]*newImage),
+		early: make(map[int]earlyStop), doomed: make(map[int]*emulate.Process), late: make(map[*emulate.Process][]func()), loading: make(map[int]*newImage),
 		logged: make(map[string]int), streams: streams{quit: -1}}
 	if w.log == nil {
 		w.log = zap.NewNop()

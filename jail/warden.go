@@ -42,7 +42,8 @@ type warden struct {
 	// doomed are being killed and their end is nobody's news; but of what a
 	// process was before execve its times are.
 	doomed  map[int]*emulate.Process
-	ready   []*thread // parked threads to resume
+	late    map[*emulate.Process][]func() // to do after that, see afterOld
+	ready   []*thread                     // parked threads to resume
 	signals signalInfos
 	sent    int // signals, counted
 	pin     pinning
@@ -170,11 +171,13 @@ func (w *warden) unknown(tid int, ws unix.WaitStatus) {
 		return
 	}
 	if ws.Exited() || ws.Signaled() {
-		if p := w.doomed[tid]; p != nil {
+		p := w.doomed[tid]
+		if p != nil {
 			p.UsedBefore(usage(&w.usage))
 		}
 		delete(w.doomed, tid)
 		delete(w.early, tid)
+		w.oldReaped(p)
 		return
 	}
 	if _, ok := w.doomed[tid]; ok {
@@ -227,6 +230,9 @@ func (w *warden) abandon() {
 		delete(w.threads, tid)
 	}
 	clear(w.doomed)
+	for p := range w.late {
+		w.oldReaped(p)
+	}
 }
 
 // fail ends the jail with err as what Wait returns, unless it ends already.
@@ -266,7 +272,11 @@ func usage(u *unix.Rusage) emulate.Usage {
 // exitTask takes note of a thread's end.
 func (w *warden) exitTask(t *thread) {
 	ws, u := t.status, usage(&w.usage)
-	w.reapOld(t.task.Process)
+	w.afterOld(t.task.Process, func() { w.endTask(t, ws, u) })
+}
+
+// endTask is exitTask when nothing of what the process was is left.
+func (w *warden) endTask(t *thread, ws unix.WaitStatus, u emulate.Usage) {
 	if t.tid == t.tgid && w.sys.Task(t.task.TID) != t.task { // a leader while another thread called execve
 		t.task.Process.UsedBefore(u)
 	}
