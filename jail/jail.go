@@ -58,7 +58,9 @@ type Jail struct {
 	// without job control. One Spawn at a time.
 	Terminal *os.File
 
-	// Logger gets warnings and audit records. nil: silence.
+	// Logger gets warnings, and audit records: a call that has no handler, once
+	// each, and every call that a rule with Audit decides. Their field "why" is a
+	// [policy.Explanation]. nil: silence.
 	Logger *zap.Logger
 
 	// Trace is called after every call that stopped, on the jail's thread: it
