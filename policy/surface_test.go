@@ -44,7 +44,7 @@ func TestSurfaceIsExact(t *testing.T) {
 		t.Log(name, p.Surface())
 		exact(t, p, rand.New(rand.NewPCG(1, 2)))
 	}
-	for seed := range uint64(300) {
+	for seed := range uint64(100) {
 		r := rand.New(rand.NewPCG(seed, 0))
 		p := policy.Policy{Default: []policy.Action{policy.Kill, policy.Deny, policy.Emulate}[r.IntN(3)]}
 		names := []string{"read", "write", "getpid", "mmap", "kcmp", policy.Stdio, policy.Memory, "nonsense"}
@@ -63,10 +63,10 @@ func TestSurfaceIsExact(t *testing.T) {
 func exact(t *testing.T, p policy.Policy, r *rand.Rand) {
 	t.Helper()
 	s := p.Surface()
-	native := policy.Policy{Calls: s.Native, Default: policy.Deny}
+	native, names := policy.Policy{Calls: s.Native, Default: policy.Deny}, s.NativeCalls()
 	for nr := range sysno.Max + 1 {
 		name := sysno.Name(nr)
-		for range 20 {
+		for range 5 {
 			args := [6]uint64{r.Uint64N(4), r.Uint64N(4), r.Uint64N(200), r.Uint64N(64)}
 			want := p.Lookup(name, args)
 			if got := native.Lookup(name, args); (got.Action == policy.Allow) != (want.Action == policy.Allow) {
@@ -75,7 +75,7 @@ func exact(t *testing.T, p policy.Policy, r *rand.Rand) {
 			if want.Action == policy.Emulate && p.Explain(name, args).Cost.Handler != "" && !slices.Contains(s.Handlers, name) {
 				t.Errorf("%s is emulated and not in the surface\n%s", name, p)
 			}
-			if want.Action == policy.Allow && !slices.Contains(s.NativeCalls(), name) {
+			if want.Action == policy.Allow && !slices.Contains(names, name) {
 				t.Errorf("%s is allowed and not in the surface\n%s", name, p)
 			}
 		}

@@ -118,16 +118,19 @@ func (ps *problems) rule(where string, r Rule) {
 
 // call checks a name in a rule's Calls.
 func (ps *problems) call(at, name string, action Action) {
-	names := []string{name}
-	if p, ok := partNamed(name); ok {
-		names = p.calls
-	} else if strings.HasPrefix(name, "@") {
+	_, part := partNamed(name)
+	_, call := sysno.Number(name)
+	switch {
+	case !part && strings.HasPrefix(name, "@"):
 		ps.add(at, "no part is named %q: write one of %s", name, strings.Join(PartNames(), " "))
-	} else if _, ok := sysno.Number(name); !ok {
+	case !part && !call:
 		ps.add(at, "no x86-64 call is named %q%s", name, suggest(name))
 	}
-	for _, name := range names {
-		if why := mustStop[name]; why != "" && action == Allow {
+	if action != Allow {
+		return
+	}
+	for _, name := range (Rule{Calls: []string{name}}).Names() {
+		if why := mustStop[name]; why != "" {
 			ps.add(at, "%s may not be allowed (%s): emulate or deny it", name, why)
 			return
 		}
@@ -138,18 +141,20 @@ func (ps *problems) call(at, name string, action Action) {
 // they change it. That a preset's own rules no longer decide is what rules before
 // them are for.
 func (ps *problems) order(rules []Rule) {
-	decided := map[string]int{}
 	for i, r := range rules {
-		open := slices.ContainsFunc(r.Names(), func(name string) bool { _, ok := decided[name]; return !ok })
-		if !open && r.From == "" && len(r.Calls) > 0 {
-			by := decided[r.Names()[0]]
+		if r.From != "" {
+			continue
+		}
+		by := -1
+		for _, name := range r.Names() {
+			part := infoOf(name).part
+			if by = slices.IndexFunc(rules[:i], func(r Rule) bool { return r.From != "" && len(r.When) == 0 && r.about(name, part) }); by < 0 {
+				break
+			}
+		}
+		if by >= 0 {
 			ps.add(item("calls", i), "never decides, because the first rule that matches does, which is calls[%d] (%s): put this one before it",
 				by, rules[by])
-		}
-		for _, name := range r.Names() {
-			if _, ok := decided[name]; !ok && r.From != "" && len(r.When) == 0 {
-				decided[name] = i
-			}
 		}
 	}
 }
