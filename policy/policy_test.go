@@ -217,6 +217,8 @@ func TestParseErrors(t *testing.T) {
 		{"{\n \"Calls\": []}", "policy: line 2, column 2: Calls: is no field here; the fields are calls, default, mounts, limits, identity, time, seed"},
 		{`{"calls": [{"calls": ["read"], "wen": []}]}`, "policy: line 1, column 32: calls[0].wen: is no field here; the fields are calls, when, action, errno, audit, reason, from"},
 		{`{"default": "kill", "default": "emulate"}`, "policy: line 1, column 21: default: is there twice: remove one"},
+		{`{"calls": [{"calls": ["read", "@sokcets"], "action": "kill"}]}`, `policy: line 1, column 31: calls[0].calls[1]: no part is named "@sokcets": write one of @stdio`},
+		{`{"calls": [{"calls": ["close"], "action": "kill", "when": [{"op": "==", "arg": 1}]}]}`, "policy: line 1, column 80: calls[0].when[0].arg: close has 1 arguments"},
 		{"{\"calls\": [\n{\"calls\": [\"raed\"], \"action\": \"kill\"}]}", `policy: line 2, column 12: calls[0].calls[0]: no x86-64 call is named "raed": write read`},
 		{"{\"calls\": [\n{\"calls\": [\"read\"]}]}", "policy: line 2, column 1: calls[0].action: is missing: write kill, emulate, allow or deny"},
 		{`{"calls": [{"calls": ["read"], "action": "kill", "when": [{"arg": "0", "op": "=="}]}]}`, "policy: line 1, column 67: calls[0].when[0].arg: a JSON string where a int belongs"},
