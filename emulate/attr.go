@@ -31,4 +31,5 @@ type ProcessAttr struct {
 	Undumpable  bool
 	NoHugePages bool // PR_SET_THP_DISABLE
 	OOMScoreAdj int
+	NoDump      uint64 // bits of coredump_filter that differ from the usual
 }

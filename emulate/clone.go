@@ -7,7 +7,7 @@ import (
 )
 
 // Flags of clone(2) the guest may give. Namespaces (EPERM, as for an
-// unprivileged process), pidfds and cgroups are not among them.
+// unprivileged process) and cgroups are not among them.
 const (
 	cloneNamespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC |
 		unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET | cloneNewTime
@@ -39,7 +39,7 @@ func clone(c *Call) (uint64, error) {
 		return 0, unix.EINVAL
 	}
 	return c.clone(cloneArgs{Flags: flags & 0xffffff00, ExitSignal: flags & 0xff,
-		Stack: stack, ParentTID: ptid, ChildTID: ctid, TLS: tls})
+		Stack: stack, PIDFD: ptid, ParentTID: ptid, ChildTID: ctid, TLS: tls})
 }
 
 // maxCloneArgs is PAGE_SIZE, the largest struct copy_struct_from_user takes.
@@ -91,7 +91,7 @@ func (c *Call) clone(a cloneArgs) (uint64, error) {
 	switch {
 	case f&cloneNamespaces != 0:
 		return 0, unix.EPERM
-	case f&cloneHigh != 0, f&unix.CLONE_PIDFD != 0,
+	case f&cloneHigh != 0, f&unix.CLONE_PIDFD != 0 && f&(unix.CLONE_THREAD|unix.CLONE_DETACHED) != 0,
 		f&unix.CLONE_THREAD != 0 && f&unix.CLONE_SIGHAND == 0,
 		f&unix.CLONE_SIGHAND != 0 && f&unix.CLONE_VM == 0,
 		f&unix.CLONE_PARENT != 0 && t.Process.PID == 1:
@@ -101,25 +101,40 @@ func (c *Call) clone(a cloneArgs) (uint64, error) {
 		return 0, unix.EAGAIN
 	}
 	var child *Task
+	var err error
+	if f&unix.CLONE_PIDFD != 0 {
+		err = c.clonePIDFD(a.PIDFD, func(made func(*Task)) error { return c.cloneNative(a, &child, made) })
+	} else {
+		err = c.cloneNative(a, &child, func(*Task) {})
+	}
+	if err != nil {
+		return 0, err
+	}
+	return uint64(child.TID), nil
+}
+
+// cloneNative lets the kernel make the thread or process; made is called before
+// that runs.
+func (c *Call) cloneNative(a cloneArgs, child **Task, made func(*Task)) error {
+	t, s, f := c.Task, c.Sys, a.Flags
 	_, err := t.Machine.Clone(CloneRequest{
 		Flags: f & cloneNative, Stack: a.Stack, TLS: a.TLS, ChildTID: a.ChildTID,
 		Child: func(m Machine) (*Task, error) {
-			child = s.newTask(t, a)
-			child.Machine = m
+			n := s.newTask(t, a)
+			n.Machine = m
+			made(n)
+			*child = n
 			var tid [4]byte
-			putLeUint32(tid[:], uint32(child.TID))
+			putLeUint32(tid[:], uint32(n.TID))
 			if f&unix.CLONE_PARENT_SETTID != 0 {
 				_, _ = t.Machine.WriteMemory(tid[:], a.ParentTID)
 			}
 			if f&unix.CLONE_CHILD_SETTID != 0 {
 				_, _ = m.WriteMemory(tid[:], a.ChildTID)
 			}
-			return child, nil
+			return n, nil
 		}})
-	if err != nil {
-		return 0, err
-	}
-	return uint64(child.TID), nil
+	return err
 }
 
 // newTask is kernel/fork.c:copy_process over our data.

@@ -66,11 +66,17 @@ func sendfile(c *Call) (uint64, error) {
 	}
 	_, writesAt := out.File.(io.WriterAt)
 	_, writes := out.File.(io.Writer)
-	if !seeks || int64(count) < 0 || out.Flags&unix.O_APPEND != 0 || !writesAt && !writes {
+	to, toPipe := out.File.(*pipeFile)
+	if !seeks && !toPipe || int64(count) < 0 || out.Flags&unix.O_APPEND != 0 || !writesAt && !writes {
 		return 0, unix.EINVAL
 	}
 	in.Retain()
 	defer in.Release()
+	if !seeks {
+		defer out.Retain().Release()
+		n, err := c.fileToPipe(spliceEnd{d: in, off: -1}, spliceEnd{d: out, pipe: to.pipe}, int(min(count, maxRW)), out.Flags&unix.O_NONBLOCK != 0)
+		return uint64(n), err
+	}
 	t := transfer{c: c, d: out, n: min(count, maxRW), off: -1}
 	n, err := t.copy(from, at)
 	if n > 0 {

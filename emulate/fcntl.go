@@ -63,6 +63,8 @@ func fcntl(c *Call) (uint64, error) {
 		return pipeSize(d, cmd, uint32(arg))
 	case unix.F_ADD_SEALS, unix.F_GET_SEALS:
 		return seal(d, cmd, arg)
+	case unix.F_NOTIFY:
+		return 0, c.fNotify(fd, d, uint32(arg))
 	case unix.F_GETLEASE:
 		return unix.F_UNLCK, nil
 	case unix.F_GET_RW_HINT, unix.F_SET_RW_HINT:

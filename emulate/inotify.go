@@ -39,6 +39,7 @@ type inotify struct {
 // watch is one watch; it ends with its inode, its instance or by itself.
 type watch struct {
 	in   *inotify
+	dn   *dnotify // instead of in
 	wd   int32
 	node vfs.Node
 	mask uint32
@@ -160,15 +161,18 @@ func (in *inotify) add(n vfs.Node, mask uint32) (int32, error) {
 		return 0, unix.ENOSPC
 	}
 	in.lastWd++
-	w := &watch{in, in.lastWd, n, mask & inKept}
+	w := &watch{in: in, wd: in.lastWd, node: n, mask: mask & inKept}
 	in.byWd[w.wd], in.byNode[n] = w, w
-	all := &in.sys.watches
+	in.sys.watches.hook(w)
+	return w.wd, nil
+}
+
+func (all *watches) hook(w *watch) {
 	all.count++
 	if all.by == nil {
 		all.by = make(map[vfs.Node][]*watch)
 	}
-	all.by[n] = append(all.by[n], w)
-	return w.wd, nil
+	all.by[w.node] = append(all.by[w.node], w)
 }
 
 func inotify_rm_watch(c *Call) (uint64, error) {
@@ -181,21 +185,24 @@ func inotify_rm_watch(c *Call) (uint64, error) {
 	if w == nil {
 		return 0, unix.EINVAL
 	}
-	w.remove()
+	w.remove(&in.sys.watches)
 	return 0, nil
 }
 
 // remove ends the watch and says so with IN_IGNORED.
-func (w *watch) remove() {
-	w.unhook()
-	w.in.queue(event{wd: w.wd, mask: unix.IN_IGNORED})
+func (w *watch) remove(all *watches) {
+	w.unhook(all)
+	if w.in != nil {
+		w.in.queue(event{wd: w.wd, mask: unix.IN_IGNORED})
+	}
 }
 
-func (w *watch) unhook() {
-	in, all := w.in, &w.in.sys.watches
+func (w *watch) unhook(all *watches) {
 	all.count--
-	delete(in.byWd, w.wd)
-	delete(in.byNode, w.node)
+	if in := w.in; in != nil {
+		delete(in.byWd, w.wd)
+		delete(in.byNode, w.node)
+	}
 	list := slices.DeleteFunc(slices.Clone(all.by[w.node]), func(x *watch) bool { return x == w })
 	if len(list) > 0 {
 		all.by[w.node] = list
@@ -287,7 +294,7 @@ func (in *inotify) Seek(d *fdtable.Description, _ int64, _ int) (int64, error) {
 // Close ends every watch.
 func (in *inotify) Close() error {
 	for _, w := range in.byWd {
-		w.unhook()
+		w.unhook(&in.sys.watches)
 	}
 	in.drop(len(in.events))
 	in.sys.watches.instances--

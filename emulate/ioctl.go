@@ -28,6 +28,10 @@ const (
 	fsGetXattr  = 0x801c581f
 	fsSetXattr  = 0x401c5820
 	fsGetFSUUID = 0x80111500
+	fioSetOwn   = 0x8901
+	siocSetPgrp = 0x8902
+	fioGetOwn   = 0x8903
+	siocGetPgrp = 0x8904
 )
 
 // ioctl is fs/ioctl.c:do_vfs_ioctl, and then the file's own.
@@ -49,6 +53,18 @@ func ioctl(c *Call) (uint64, error) {
 	case figetbsz, fioqsize, fionread:
 		if done, err := c.ioctlSize(d, request, arg); done {
 			return 0, err
+		}
+	}
+	if _, err := asSocket(d); err == nil {
+		switch request { // net/socket.c:sock_ioctl
+		case fioGetOwn, siocGetPgrp:
+			return 0, c.WriteValue(arg, int32(d.Owner))
+		case fioSetOwn, siocSetPgrp:
+			var who int32
+			if err := c.ReadValue(arg, &who); err != nil {
+				return 0, err
+			}
+			return 0, c.setOwner(d, int(who), false)
 		}
 	}
 	f, ok := d.File.(fdtable.Ioctler)

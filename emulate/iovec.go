@@ -21,19 +21,8 @@ func buffer(base, n uint64) (iovec, error) {
 // buffers reads an array of struct iovec and adds up the lengths, cut at maxRW
 // (lib/iov_iter.c:import_iovec). EINVAL, EFAULT.
 func (c *Call) buffers(addr uint64, count uint32) (v []iovec, total uint64, err error) {
-	if count > maxIov {
-		return nil, 0, unix.EINVAL
-	}
-	p := make([]byte, 16*int(count))
-	if err := c.Read(addr, p); err != nil {
+	if v, err = c.iovecs(addr, count); err != nil {
 		return nil, 0, err
-	}
-	v = make([]iovec, count)
-	for i := range v {
-		v[i] = iovec{leUint64(p[16*i:]), leUint64(p[16*i+8:])}
-		if int64(v[i].len) < 0 {
-			return nil, 0, unix.EINVAL
-		}
 	}
 	for i := range v {
 		if v[i], err = buffer(v[i].base, v[i].len); err != nil {
@@ -45,18 +34,37 @@ func (c *Call) buffers(addr uint64, count uint32) (v []iovec, total uint64, err 
 	return v, total, nil
 }
 
+// iovecs reads an array of struct iovec (lib/iov_iter.c:iovec_from_user).
+func (c *Call) iovecs(addr uint64, count uint32) ([]iovec, error) {
+	if count > maxIov {
+		return nil, unix.EINVAL
+	}
+	p := make([]byte, 16*int(count))
+	if err := c.Read(addr, p); err != nil {
+		return nil, err
+	}
+	v := make([]iovec, count)
+	for i := range v {
+		v[i] = iovec{leUint64(p[16*i:]), leUint64(p[16*i+8:])}
+		if int64(v[i].len) < 0 {
+			return nil, unix.EINVAL
+		}
+	}
+	return v, nil
+}
+
 // scatter copies p to the buffers v, skip bytes into them, up to the first byte
 // that cannot be written. EFAULT if that is the first.
 func (c *Call) scatter(v []iovec, skip uint64, p []byte) (int, error) {
-	return c.spread(v, skip, p, true)
+	return spread(c.Task.Machine, v, skip, p, true)
 }
 
 // gather is scatter the other way.
 func (c *Call) gather(v []iovec, skip uint64, p []byte) (int, error) {
-	return c.spread(v, skip, p, false)
+	return spread(c.Task.Machine, v, skip, p, false)
 }
 
-func (c *Call) spread(v []iovec, skip uint64, p []byte, write bool) (done int, err error) {
+func spread(m Machine, v []iovec, skip uint64, p []byte, write bool) (done int, err error) {
 	for _, b := range v {
 		if skip >= b.len {
 			skip -= b.len
@@ -68,9 +76,9 @@ func (c *Call) spread(v []iovec, skip uint64, p []byte, write bool) (done int, e
 		}
 		var n int
 		if write {
-			n, err = c.Task.Machine.WriteMemory(part, b.base+skip)
+			n, err = m.WriteMemory(part, b.base+skip)
 		} else {
-			n, err = c.Task.Machine.ReadMemory(part, b.base+skip)
+			n, err = m.ReadMemory(part, b.base+skip)
 		}
 		done += n
 		if err != nil || n < len(part) {

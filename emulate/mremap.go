@@ -60,6 +60,40 @@ func mremap(c *Call) (uint64, error) {
 	return c.Kernel()
 }
 
+// remap_file_pages is the kernel's own. What a file is in the arena begins at its
+// slot, and what is mapped must lie in it.
+func remap_file_pages(c *Call) (uint64, error) {
+	start, size, pgoff := c.Addr(0), c.Size(1)&^(pageSize-1), c.Size(3)
+	if err := c.Sys.placing.lock(c); err != nil {
+		return 0, err
+	}
+	defer c.Sys.placing.unlock()
+	at, name, err := c.Task.fileOffset(start)
+	if err != nil {
+		return 0, err
+	}
+	args := c.Args
+	switch name {
+	case "/memfd:" + arena.OwnName:
+		e, _, ok := c.Sys.Mapped(fdtable.ArenaOwn, int64(at))
+		if !ok {
+			return 0, unix.EINVAL
+		}
+		attr, err := e.Attr()
+		if err != nil {
+			return 0, err
+		}
+		if end := pageAlign(uint64(attr.Size)); size > end || pgoff > (end-size)/pageSize {
+			return 0, unix.EINVAL
+		}
+		args[3] += at / arena.Stride * (arena.Stride / pageSize)
+	case "", "/dev/zero": // memory, shared or not, of no file
+	default:
+		return 0, unix.EINVAL
+	}
+	return c.Task.Machine.Native(c.Nr, args)
+}
+
 // pageAlign is PAGE_ALIGN, which makes 0 of the last page's addresses.
 func pageAlign(n uint64) uint64 { return (n + pageSize - 1) &^ (pageSize - 1) }
 

@@ -113,7 +113,7 @@ func (s *System) notifyGone(e *vfs.Dentry) {
 	}
 	s.emit(e.Node, event{mask: unix.IN_DELETE_SELF}, false)
 	for _, w := range slices.Clone(s.watches.by[e.Node]) {
-		w.remove()
+		w.remove(&s.watches)
 	}
 }
 
@@ -182,10 +182,14 @@ func (s *System) emit(n vfs.Node, ev event, excl bool) {
 		if w.mask&ev.mask&unix.IN_ALL_EVENTS == 0 || excl && w.mask&unix.IN_EXCL_UNLINK != 0 {
 			continue
 		}
-		ev.wd = w.wd
-		w.in.queue(ev)
+		if w.dn != nil {
+			w.dn.tell(s)
+		} else {
+			ev.wd = w.wd
+			w.in.queue(ev)
+		}
 		if w.mask&unix.IN_ONESHOT != 0 {
-			w.remove()
+			w.remove(&s.watches)
 		}
 	}
 }

@@ -145,7 +145,7 @@ func (a procAt) someTask() (*Task, error) {
 // own reports that a process asks about itself.
 func (a procAt) own() bool { return a.s.Current != nil && a.s.Current.Process == a.p }
 
-// mayLook is __ptrace_may_access: the caller may look into the process.
+// mayLook: the caller may look into the process.
 func (a procAt) mayLook(refused unix.Errno) error {
 	if refused == 0 || a.own() {
 		return nil
@@ -157,15 +157,17 @@ func (a procAt) mayLook(refused unix.Errno) error {
 	if a.s.Current == nil {
 		return refused
 	}
-	c, k := a.s.Current.Cred, t.Cred
-	if c.Capable(unix.CAP_SYS_PTRACE) {
-		return nil
-	}
-	if c.FSUID != k.EUID || c.FSUID != k.SUID || c.FSUID != k.RUID || c.FSGID != k.EGID ||
-		c.FSGID != k.SGID || c.FSGID != k.RGID || a.p.Attr.Undumpable {
+	if by := a.s.Current; !by.mayTrace(t, by.Cred.FSUID, by.Cred.FSGID) {
 		return refused
 	}
 	return nil
+}
+
+// mayTrace is __ptrace_may_access with the ids that the mode asks for.
+func (t *Task) mayTrace(of *Task, uid, gid uint32) bool {
+	k := of.Cred
+	return t.Process == of.Process || t.Cred.Capable(unix.CAP_SYS_PTRACE) ||
+		uid == k.EUID && uid == k.SUID && uid == k.RUID && gid == k.EGID && gid == k.SGID && gid == k.RGID && !of.Process.Attr.Undumpable
 }
 
 // Attr is the node's: a process's belong to who it runs as, or to root if it

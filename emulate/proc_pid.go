@@ -88,7 +88,7 @@ func (k *proc) taskRows() []*procRow {
 		{name: "mem", mode: 0o600, private: ptrace, open: openMem},
 		{name: "mountinfo", mode: 0o444, text: func(a procAt) ([]byte, error) { return k.mounts(a, mountInfoLine) }},
 		{name: "mounts", mode: 0o444, text: func(a procAt) ([]byte, error) { return k.mounts(a, mountLine) }},
-		{name: "net", mode: dir | 0o555, rows: netRows()},
+		{name: "net", mode: dir | 0o555, rows: k.netRows()},
 		{name: "ns", mode: dir | 0o511, rows: nsRows(), private: ptrace},
 		{name: "oom_adj", mode: 0o644, text: says("0\n")},
 		{name: "oom_score", mode: 0o444, text: prints(func(t *Task) string {
@@ -137,9 +137,11 @@ func (k *proc) pidRow() *procRow {
 			return list
 		}}
 	rows := append(slices.Clip(both), tasks,
-		&procRow{name: "coredump_filter", mode: 0o644, text: says("00000033\n")},
+		&procRow{name: "coredump_filter", mode: 0o644, write: setDumpFilter, text: prints(func(t *Task) string {
+			return fmt.Sprintf("%08x\n", usualDump^t.Process.Attr.NoDump)
+		})},
 		&procRow{name: "timers", mode: 0o444, text: says("")},
-		&procRow{name: "timerslack_ns", mode: 0o666, text: prints(func(t *Task) string {
+		&procRow{name: "timerslack_ns", mode: 0o666, write: setTimerSlack, text: prints(func(t *Task) string {
 			return fmt.Sprintf("%d\n", cmp.Or(t.Attr.TimerSlack, 50_000))
 		})})
 	return &procRow{mode: unix.S_IFDIR | 0o555, rows: rows}
@@ -180,6 +182,33 @@ func setOOMScoreAdj(a procAt, p []byte) error {
 		return unix.EACCES
 	}
 	*adj = int(n)
+	return nil
+}
+
+// usualDump is MMF_DUMP_FILTER_DEFAULT of include/linux/mm_types.h.
+const usualDump = 0x33
+
+// setDumpFilter keeps what the guest asks: no core is written in any case.
+func setDumpFilter(a procAt, p []byte) error {
+	n, err := strconv.ParseUint(strings.TrimSuffix(string(p), "\n"), 0, 32)
+	if err != nil {
+		return unix.EINVAL
+	}
+	a.p.Attr.NoDump = n&0x1ff ^ usualDump
+	return nil
+}
+
+// setTimerSlack is fs/proc/base.c:timerslack_ns_write; 0 is the usual.
+func setTimerSlack(a procAt, p []byte) error {
+	n, err := strconv.ParseUint(strings.TrimSuffix(string(p), "\n"), 0, 64)
+	if err != nil {
+		return unix.EINVAL
+	}
+	t, err := a.task()
+	if err != nil {
+		return err
+	}
+	t.Attr.TimerSlack = n
 	return nil
 }
 
@@ -243,5 +272,13 @@ func fdInfo(a procAt) ([]byte, error) {
 	e := entryOf(s.Description)
 	mount, _ := e.Mount()
 	attr, _ := e.Attr()
-	return fmt.Appendf(nil, "pos:\t%d\nflags:\t0%o\nmnt_id:\t%d\nino:\t%d\n", s.Offset, flags, mount, attr.Ino), nil
+	text := fmt.Appendf(nil, "pos:\t%d\nflags:\t0%o\nmnt_id:\t%d\nino:\t%d\n", s.Offset, flags, mount, attr.Ino)
+	if f, ok := s.File.(*pidFD); ok {
+		pid := f.p.PID
+		if f.p.state == reaped {
+			pid = -1
+		}
+		text = fmt.Appendf(text, "Pid:\t%d\nNSpid:\t%d\n", pid, pid)
+	}
+	return text, nil
 }

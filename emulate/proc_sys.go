@@ -29,7 +29,7 @@ func (k *proc) sysRows() []*procRow {
 	s := k.s
 	return []*procRow{
 		dir("fs",
-			is("aio-max-nr", 65536), is("aio-nr", 0),
+			is("aio-max-nr", 65536), is("aio-nr", 0), is("dir-notify-enable", 1),
 			dir("epoll", is("max_user_watches", maxWatches)),
 			is("file-max", uint64(math.MaxInt64)),
 			&procRow{name: "file-nr", mode: 0o444, text: k.fileNr},
@@ -55,10 +55,7 @@ func (k *proc) sysRows() []*procRow {
 			is("sem", "32000\t1024000000\t500\t32000"), is("shmall", uint64(math.MaxUint64-1<<24)),
 			is("shmmax", uint64(math.MaxUint64-1<<24)), is("shmmni", 4096), is("tainted", 0), is("threads-max", maxPID/2),
 			is("unprivileged_bpf_disabled", 2), is("version", kernelVersion)),
-		dir("net",
-			dir("core", is("rmem_default", 212992), is("rmem_max", 212992), is("somaxconn", 4096), is("wmem_default", 212992), is("wmem_max", 212992)),
-			dir("ipv4", is("ip_local_port_range", "32768\t60999"), is("tcp_rmem", "4096\t131072\t6291456"), is("tcp_wmem", "4096\t16384\t4194304")),
-			dir("unix", is("max_dgram_qlen", 512))),
+		dir("net", netSysRows(dir, is)...),
 		dir("user", is("max_user_namespaces", 0)),
 		dir("vm",
 			is("max_map_count", 65530), is("mmap_min_addr", 65536), is("nr_hugepages", 0), is("overcommit_kbytes", 0),

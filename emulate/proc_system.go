@@ -100,32 +100,6 @@ func attrRows() (rows []*procRow) {
 	return append(rows, &procRow{name: "prev", mode: 0o444, text: refuses(unix.EINVAL)})
 }
 
-// netRows are the headers of empty tables, and the loopback device.
-func netRows() (rows []*procRow) {
-	const inet = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"
-	const inet6 = "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"
-	for _, f := range [][2]string{
-		{"arp", "IP address       HW type     Flags       HW address            Mask     Device\n"},
-		{"dev", "Inter-|   Receive                                                |  Transmit\n" +
-			" face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n" +
-			"    lo:       0       0    0    0    0     0          0         0        0       0    0    0    0     0       0          0\n"},
-		{"if_inet6", "00000000000000000000000000000001 01 80 10 80       lo\n"},
-		{"netlink", "sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n"},
-		{"packet", "sk       RefCnt Type Proto  Iface R Rmem   User   Inode\n"},
-		{"protocols", "protocol  size sockets  memory press maxhdr  slab module     cl co di ac io in de sh ss gs se re sp bi br ha uh gp em\n"},
-		{"raw", "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n"},
-		{"route", fmt.Sprintf("%-127s\n", "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT")},
-		{"tcp", fmt.Sprintf("%-149s\n", inet)},
-		{"tcp6", inet6 + "\n"},
-		{"udp", fmt.Sprintf("%-127s\n", inet+" ref pointer drops")},
-		{"udp6", inet6 + " ref pointer drops\n"},
-		{"unix", "Num       RefCount Protocol Flags    Type St Inode Path\n"},
-	} {
-		rows = append(rows, &procRow{name: f[0], mode: 0o444, text: says(f[1])})
-	}
-	return rows
-}
-
 // cpuinfo is the host's text for as many processors as the jail has.
 func (k *proc) cpuinfo(procAt) ([]byte, error) {
 	if k.cpus != nil {

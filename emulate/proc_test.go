@@ -357,6 +357,10 @@ func TestProcWrites(t *testing.T) {
 		{fmt.Sprintf("/proc/self/task/%d/comm", g.Task.TID), "foo\n", "foo\n\n", 0},
 		{"/proc/self/oom_score_adj", "100\n", "100\n", 0},
 		{"/proc/self/oom_score_adj", "1001", "100\n", unix.EINVAL},
+		{"/proc/self/coredump_filter", "0x7f3\n", "000001f3\n", 0},
+		{"/proc/self/coredump_filter", "x", "000001f3\n", unix.EINVAL},
+		{"/proc/self/timerslack_ns", "1000", "1000\n", 0},
+		{"/proc/self/timerslack_ns", "0", "50000\n", 0},
 		{"/proc/self/stat", "1", "", unix.EACCES},
 		{"/proc/sys/kernel/osrelease", "1", "", unix.EACCES},
 	} {

@@ -23,7 +23,10 @@ func (s *System) NewInit(root *vfs.Dentry, cred Cred, fds *fdtable.Table) *Task 
 	t := &Task{TID: 1, Process: p, Sys: s, FDs: fds, Cred: cred,
 		FS: &FSContext{Root: root, Cwd: root, Umask: 0o022, refs: 1}}
 	p.Threads[1] = t
-	fds.Closed = s.locks.closed
+	fds.Closed = func(t *fdtable.Table, d *fdtable.Description) {
+		s.locks.closed(t, d)
+		s.dropDnotify(t, d)
+	}
 	s.lastPID = 1
 	s.tasks[1] = t
 	s.processes[1] = p
@@ -133,6 +136,7 @@ func (s *System) exitProcess(p *Process, status unix.WaitStatus, u Usage) {
 	u.add(p.beforeExec)
 	p.state, p.status, p.selfUsage = zombie, status, u
 	s.zombies++
+	defer p.ended.Wake()
 	for _, fn := range p.atExit {
 		fn()
 	}
@@ -240,6 +244,7 @@ func (s *System) notifyParent(p *Process, sig Signal) {
 // reap removes a zombie; its times go to the parent if count is set.
 func (s *System) reap(p *Process, count bool) {
 	p.state = reaped
+	p.ended.Wake()
 	s.zombies--
 	delete(s.processes, p.PID)
 	if parent := p.Parent; parent != nil {

@@ -14,7 +14,7 @@ var fileCalls = []Row{
 	{"dup", "fd", dup, ""},
 	{"dup2", "fd fd", dup2, ""},
 	{"dup3", "fd fd flags", dup3, ""},
-	{"fcntl", "fd int size", fcntl, "no SIGIO, leases (EINVAL) or dnotify; write hints are checked and forgotten"},
+	{"fcntl", "fd int size", fcntl, "no SIGIO but of F_NOTIFY, no leases (EINVAL); write hints are checked and forgotten"},
 	{"flock", "fd int", flock, ""},
 	{"ioctl", "fd uint addr", ioctl, "no inode flags, extents or clones; no TIOCSTI"},
 	{"memfd_create", "str flags", memfd_create, "no huge pages"},
@@ -70,5 +70,5 @@ var fileCalls = []Row{
 	{"munlock", "addr size", native, "as mlock"},
 	{"munlockall", "", native, "as mlock"},
 	{"munmap", "addr size", native, nativeNote},
-	{"remap_file_pages", "addr size int size flags", nil, "would reach other files of the arena"},
+	{"remap_file_pages", "addr size int size flags", remap_file_pages, "within the file; EINVAL behind its end"},
 }

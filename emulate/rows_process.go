@@ -3,8 +3,8 @@
 package emulate
 
 var processCalls = []Row{
-	{"clone", "flags flags addr addr flags", clone, "no namespaces, no CLONE_PIDFD"},
-	{"clone3", "addr size", clone3, "no namespaces, CLONE_PIDFD, set_tid, cgroup or CLONE_CLEAR_SIGHAND"},
+	{"clone", "flags flags addr addr flags", clone, "no namespaces"},
+	{"clone3", "addr size", clone3, "no namespaces, set_tid, cgroup or CLONE_CLEAR_SIGHAND"},
 	{"execve", "path addr addr", execve, "set-user-ID bits are ignored"},
 	{"execveat", "dirfd path addr addr flags", execveat, "set-user-ID bits are ignored"},
 	{"fork", "", fork, ""},
@@ -13,6 +13,9 @@ var processCalls = []Row{
 	{"getsid", "pid", getsid, ""},
 	{"kill", "pid sig", kill, ""},
 	{"pause", "", pause, ""},
+	{"pidfd_getfd", "fd int flags", pidfd_getfd, ""},
+	{"pidfd_open", "pid flags", pidfd_open, "no PIDFD_THREAD: EINVAL"},
+	{"pidfd_send_signal", "fd sig addr flags", pidfd_send_signal, ""},
 	{"rt_sigaction", "sig addr addr size", rt_sigaction, "native but for SIGCHLD"},
 	{"rt_sigqueueinfo", "pid sig addr", rt_sigqueueinfo, ""},
 	{"rt_sigtimedwait", "addr out:addr addr size", rt_sigtimedwait, ""},

@@ -14,7 +14,6 @@ const (
 	noModules  = "the kernel is the host's"
 	noKeys     = "like a kernel without key management"
 	noObserver = "nobody but the warden looks into a process"
-	noPIDFD    = "no descriptors of processes"
 	gone       = "not in a Linux of today"
 )
 
@@ -132,8 +131,8 @@ var systemCalls = []Row{
 	{"kexec_load", "size size addr flags", refuse(unix.EPERM), noModules},
 	{"perf_event_open", "addr pid int fd flags", refuse(unix.EACCES), "as kernel.perf_event_paranoid 3 has it"},
 	{"process_madvise", "fd iov size int flags", refuse(unix.EPERM), noObserver},
-	{"process_vm_readv", "pid iov size iov size flags", refuse(unix.EPERM), noObserver},
-	{"process_vm_writev", "pid iov size iov size flags", refuse(unix.EPERM), noObserver},
+	{"process_vm_readv", "pid iov size iov size flags", process_vm_readv, ""},
+	{"process_vm_writev", "pid iov size iov size flags", process_vm_writev, "obeys page protection"},
 	{"ptrace", "int pid addr addr", refuse(unix.EPERM), "a guest thread has one tracer, the warden"},
 	{"reboot", "int int int addr", refuse(unix.EPERM), "the machine is the host's"},
 	{"setns", "fd int", refuse(unix.EPERM), "no namespaces"},
@@ -164,10 +163,7 @@ var systemCalls = []Row{
 	{"userfaultfd", "flags", nil, "it could stop the warden in the middle of a call"},
 
 	// What is left out, which programs do without.
-	{"pidfd_getfd", "fd int flags", nil, noPIDFD},
-	{"pidfd_open", "pid flags", nil, noPIDFD},
-	{"pidfd_send_signal", "fd sig addr flags", nil, noPIDFD},
-	{"process_mrelease", "fd flags", nil, noPIDFD},
+	{"process_mrelease", "fd flags", nil, "needs a process that dies slowly"},
 
 	{"accept", "fd sockaddr addr", accept, ""},
 	{"accept4", "fd sockaddr addr flags", accept4, ""},

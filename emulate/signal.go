@@ -77,13 +77,20 @@ func kill(c *Call) (uint64, error) {
 	default:
 		match = func(p *Process) bool { return p.PGID == -pid }
 	}
+	return 0, c.signalProcesses(info, match)
+}
+
+// signalProcesses sends to all that match and may be sent to, the caller's own
+// last, so that a SIGKILL reaches the others. ESRCH, EPERM.
+func (c *Call) signalProcesses(info Signal, match func(*Process) bool) error {
+	t := c.Task
 	found, sent := false, false
 	for _, p := range c.Sys.Processes() {
 		if !match(p) {
 			continue
 		}
 		found = true
-		if t.maySignal(p, sig) {
+		if t.maySignal(p, info.Number) {
 			sent = true
 			if p != t.Process {
 				_ = p.Signal(info)
@@ -92,14 +99,14 @@ func kill(c *Call) (uint64, error) {
 	}
 	switch {
 	case !found:
-		return 0, unix.ESRCH
+		return unix.ESRCH
 	case !sent:
-		return 0, unix.EPERM
+		return unix.EPERM
 	}
-	if match(t.Process) { // last, so that a SIGKILL reaches the others
-		return 0, t.selfSignal(info)
+	if match(t.Process) {
+		return t.selfSignal(info)
 	}
-	return 0, nil
+	return nil
 }
 
 // selfSignal sends to the caller's own process; the kernel picks a thread.
@@ -147,10 +154,11 @@ func (c *Call) sendThread(tgid, tid int, info Signal) error {
 
 func rt_sigqueueinfo(c *Call) (uint64, error) {
 	tgid, sig, uinfo := c.Int(0), c.Int(1), c.Addr(2)
-	info, err := c.queuedSignal(sig, uinfo, tgid == c.Task.Process.PID)
+	info, _, err := c.queuedSignal(uinfo, tgid == c.Task.Process.PID)
 	if err != nil {
 		return 0, err
 	}
+	info.Number = sig
 	p := c.Sys.Process(tgid)
 	switch {
 	case sig < 0 || sig > maxSignal:
@@ -168,10 +176,11 @@ func rt_tgsigqueueinfo(c *Call) (uint64, error) {
 	if tgid <= 0 || tid <= 0 {
 		return 0, unix.EINVAL
 	}
-	info, err := c.queuedSignal(sig, uinfo, tgid == c.Task.Process.PID)
+	info, _, err := c.queuedSignal(uinfo, tgid == c.Task.Process.PID)
 	if err != nil {
 		return 0, err
 	}
+	info.Number = sig
 	return 0, c.sendThread(tgid, tid, info)
 }
 
@@ -179,17 +188,18 @@ func rt_tgsigqueueinfo(c *Call) (uint64, error) {
 const siginfoSize = 128
 
 // queuedSignal reads a siginfo_t of the guest's making. Only to itself may a
-// process claim to be the kernel.
-func (c *Call) queuedSignal(sig int, addr uint64, self bool) (Signal, error) {
+// process claim to be the kernel. Its si_signo only pidfd_send_signal(2) looks at.
+func (c *Call) queuedSignal(addr uint64, self bool) (s Signal, signo int, err error) {
 	var p [siginfoSize]byte
 	if err := c.Read(addr, p[:]); err != nil {
-		return Signal{}, err
+		return s, 0, err
 	}
 	code := int32(leUint32(p[8:]))
 	if (code >= 0 || code == siTkill) && !self {
-		return Signal{}, unix.EPERM
+		return s, 0, unix.EPERM
 	}
-	return Signal{Number: sig, Code: code, PID: int(int32(leUint32(p[16:]))), UID: leUint32(p[20:]), Value: leUint64(p[24:])}, nil
+	s = Signal{Code: code, PID: int(int32(leUint32(p[16:]))), UID: leUint32(p[20:]), Value: leUint64(p[24:])}
+	return s, int(int32(leUint32(p[:]))), nil
 }
 
 // encode is siginfo_t.

@@ -16,7 +16,7 @@ const (
 	sockTypeMask  = 0xf // SOCK_TYPE_MASK
 	sockTypes     = 11  // SOCK_MAX
 	addrFamilies  = 46  // AF_MAX
-	familyNote    = "AF_UNIX, AF_INET and AF_INET6; others are EAFNOSUPPORT, like a kernel without them"
+	familyNote    = "AF_UNIX, AF_INET, AF_INET6 and AF_NETLINK for routes; others are EAFNOSUPPORT, like a kernel without them"
 	messageNote   = "MSG_OOB is TCP's only and sends no SIGURG"
 	optionNote    = "without filters, pidfds and devices"
 	maxSockaddr   = 128 // sizeof struct sockaddr_storage
@@ -36,6 +36,8 @@ func (c *Call) newSocket(domain, kind, protocol int) (vnet.Socket, error) {
 	case domain == unix.AF_INET, domain == unix.AF_INET6:
 		c.Sys.net.Now = c.Sys.realtime
 		return c.Sys.net.NewInet(domain, kind, protocol)
+	case domain == unix.AF_NETLINK:
+		return c.Sys.net.NewNetlink(kind, protocol, c.Task.Process.PID)
 	case domain != unix.AF_UNIX:
 		return nil, unix.EAFNOSUPPORT
 	}
@@ -65,9 +67,20 @@ func unixKind(kind, protocol int) (int, error) {
 // SOCK_NONBLOCK and SOCK_CLOEXEC, of which the first matters here.
 func (c *Call) socketFile(s vnet.Socket, flags int) *fdtable.Description {
 	node := c.anonNode(unix.S_IFSOCK | 0o777)
-	s.SetIno(node.attr.Ino)
+	s.SetIno(node.attr.Ino, node.attr.UID)
 	return fdtable.NewDescription(s, vfs.NewAnonymous(node, fmt.Sprintf("socket:[%d]", node.attr.Ino)),
 		unix.O_RDWR|flags&unix.SOCK_NONBLOCK)
+}
+
+// Net is the jail's sockets.
+func (s *System) Net() *vnet.Net {
+	s.net.Now = s.realtime
+	return &s.net
+}
+
+// SocketFile is an open file of a socket made in Net.
+func (t *Task) SocketFile(s vnet.Socket) *fdtable.Description {
+	return (&Call{Task: t, Sys: t.Sys}).socketFile(s, 0)
 }
 
 func socket(c *Call) (uint64, error) {
@@ -299,7 +312,19 @@ func listen(c *Call) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return 0, s.Listen(backlog, c.peerCred())
+	if err := s.Listen(backlog, c.peerCred()); err != nil {
+		return 0, err
+	}
+	t, ok := s.(*vnet.TCP)
+	if !ok || c.Sys.net.Outside == nil {
+		return 0, nil
+	}
+	if wait := c.Sys.net.Outside.Listen(t); wait != nil {
+		if err = c.Go(wait, nil); err != nil && err != ErrGone {
+			t.Unlisten()
+		}
+	}
+	return 0, err
 }
 
 func getsockname(c *Call) (uint64, error) {

@@ -202,11 +202,25 @@ func (p *pipe) fill(b []byte) {
 	p.wakeReaders()
 }
 
-// fileToPipe is splice_file_to_pipe: what there is and fits.
+// splices says whether a file that is no pipe has splice_read or splice_write in
+// its struct file_operations.
+func splices(f fdtable.File) bool {
+	switch f.(type) {
+	case *pipeFile, *eventCounter, *inotify, *signalFile, *timerFile:
+		return false
+	}
+	return true
+}
+
+// fileToPipe is splice_file_to_pipe: what there is and fits. EINVAL: the file is
+// not one to splice from.
 func (c *Call) fileToPipe(in, out spliceEnd, n int, nonblock bool) (int, error) {
 	for {
 		if err := c.awaitRoom(out.pipe, nonblock); err != nil {
 			return 0, err
+		}
+		if !splices(in.d.File) {
+			return 0, unix.EINVAL
 		}
 		p := c.Sys.chunk(uint64(min(n, out.pipe.room())))
 		k, err := in.d.ReadFile(p, in.off)
@@ -226,7 +240,7 @@ func (c *Call) fileToPipe(in, out spliceEnd, n int, nonblock bool) (int, error) 
 
 // pipeToFile is iter_file_splice_write: until n, or the pipe is empty.
 func (c *Call) pipeToFile(in, out spliceEnd, n int, nonblock bool) (int, error) {
-	if out.d.Flags&unix.O_APPEND != 0 {
+	if out.d.Flags&unix.O_APPEND != 0 || !splices(out.d.File) {
 		return 0, unix.EINVAL
 	}
 	if err := c.awaitData(in.pipe, nonblock); err != nil {

@@ -153,3 +153,36 @@ func TestSpliceBlocks(t *testing.T) {
 		t.Errorf("signals %v", sigs)
 	}
 }
+
+// TestSendStream: what can be sent to a pipe from files that have no offset.
+func TestSendStream(t *testing.T) {
+	Twin(t, func(s *Script) {
+		s.Quiet("rt_sigprocmask", unix.SIG_BLOCK, []byte{0, 0x10, 0, 0, 0, 0, 0, 0}, nil, 8) // SIGPIPE
+		r, w := pipe2(s, unix.O_NONBLOCK)
+		broken, none := pipe2(s, unix.O_NONBLOCK)
+		s.Quiet("close", broken)
+		for _, kind := range []int{unix.SOCK_STREAM, unix.SOCK_DGRAM, unix.SOCK_SEQPACKET} {
+			var sv [2]int32
+			s.Quiet("socketpair", unix.AF_UNIX, kind|unix.SOCK_NONBLOCK, 0, &sv)
+			a, b := FD(sv[0]), FD(sv[1])
+			s.Call("sendfile", w, b, nil, 10)
+			s.Call("write", a, []byte("some bytes"), 10)
+			s.Call("sendfile", w, b, nil, 4)
+			s.Call("splice", b, nil, w, nil, 4, 2)
+			s.Call("sendfile", w, b, new(int64), 4)
+			s.Call("read", r, make([]byte, 20), 20)
+			s.Call("sendfile", a, b, nil, 4)
+			s.Quiet("close", a)
+			s.Quiet("close", b)
+		}
+		event := s.Open("eventfd2", 7, unix.O_NONBLOCK)
+		timer := s.Open("timerfd_create", unix.CLOCK_MONOTONIC, unix.O_NONBLOCK)
+		watch := s.Open("inotify_init1", unix.O_NONBLOCK)
+		for _, in := range []FD{event, timer, watch, r} {
+			for _, out := range []FD{w, none, event} {
+				s.Call("sendfile", out, in, nil, 8)
+				s.Call("splice", in, nil, out, nil, 8, 2)
+			}
+		}
+	})
+}

@@ -82,6 +82,7 @@ type Process struct {
 	chldIgnored, chldCaught, chldNoWait, chldNoStop bool
 
 	exited                fdtable.Queue // woken when a child changes state
+	ended                 fdtable.Queue // woken when it has ended itself, and when it was waited for
 	status                unix.WaitStatus
 	state                 processState
 	forker                int           // TID of the thread of Parent's that is its parent

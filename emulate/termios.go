@@ -19,6 +19,7 @@ type termios struct {
 }
 
 const (
+	termioSize   = 18 // System V's struct termio: the low halves of the flags and 8 of the characters
 	termiosSize  = 36
 	termios2Size = 44
 )
@@ -39,6 +40,24 @@ func (t *termios) encode() []byte {
 	var b bytes.Buffer
 	_ = binary.Write(&b, binary.LittleEndian, t)
 	return b.Bytes()
+}
+
+// encodeOld is kernel_termios_to_user_termio of include/asm-generic/termios-base.h.
+func (t *termios) encodeOld() []byte {
+	b := make([]byte, 0, termioSize)
+	for _, flags := range []uint32{t.Iflag, t.Oflag, t.Cflag, t.Lflag} {
+		b = binary.LittleEndian.AppendUint16(b, uint16(flags))
+	}
+	b = append(append(b, t.Line), t.CC[:8]...)
+	return b[:termioSize]
+}
+
+// mergeOld puts a struct termio into an encoded mode (user_termio_to_kernel_termios).
+func mergeOld(b []byte, old [termioSize]byte) {
+	for i := range 4 {
+		copy(b[4*i:], old[2*i:2*i+2])
+	}
+	copy(b[16:], old[8:17]) // c_line and c_cc
 }
 
 // flows: output stops and goes on with ^S and ^Q, as packet mode tells.

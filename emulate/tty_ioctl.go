@@ -306,6 +306,14 @@ func (p *pty) ioctlMode(mem fdtable.Memory, request uint32, arg uint64) error {
 		return p.setTermios(mem, arg, termiosSize, request == unix.TCSETSF)
 	case unix.TCSETS2, unix.TCSETSW2, unix.TCSETSF2:
 		return p.setTermios(mem, arg, termios2Size, request == unix.TCSETSF2)
+	case unix.TCGETA:
+		return mem.Write(arg, p.term.encodeOld())
+	case unix.TCSETA, unix.TCSETAW, unix.TCSETAF:
+		return p.setTermios(mem, arg, termioSize, request == unix.TCSETAF)
+	case unix.TIOCGLCKTRMIOS:
+		return mem.Write(arg, make([]byte, termiosSize))
+	case unix.TIOCSLCKTRMIOS:
+		return unix.EPERM // nobody locks a mode
 	}
 	return unix.ENOTTY
 }
@@ -324,7 +332,13 @@ func (p *pty) setTermios(mem fdtable.Memory, arg uint64, size int, flush bool) e
 		return err
 	}
 	b := p.term.encode()
-	if err := mem.Read(arg, b[:size]); err != nil {
+	if size == termioSize {
+		var old [termioSize]byte
+		if err := mem.Read(arg, old[:]); err != nil {
+			return err
+		}
+		mergeOld(b, old)
+	} else if err := mem.Read(arg, b[:size]); err != nil {
 		return err
 	}
 	var n termios

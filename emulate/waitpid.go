@@ -92,12 +92,24 @@ func waitid(c *Call) (uint64, error) {
 			own = id
 		}
 		w.match = func(p *Process) bool { return p.PGID == own }
+	case idtype == unix.P_PIDFD && id >= 0:
+		of, d, err := c.pidFD(1)
+		if err != nil {
+			return 0, err
+		}
+		if d.Flags&unix.O_NONBLOCK != 0 {
+			w.options |= unix.WNOHANG
+		}
+		w.match = func(p *Process) bool { return p == of }
 	default:
 		return 0, unix.EINVAL
 	}
 	p, sig, u, err := c.waitChild(w)
 	if err == ErrGone {
 		return 0, err
+	}
+	if p == nil && err == nil && options&unix.WNOHANG == 0 { // of a descriptor with O_NONBLOCK
+		err = unix.EAGAIN
 	}
 	if rusage != 0 && p != nil {
 		if err := c.Write(rusage, u.encode()); err != nil {

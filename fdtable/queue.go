@@ -110,3 +110,10 @@ func (q *Queue) WakeFor(ev Events) {
 
 // Empty reports whether nobody waits.
 func (q *Queue) Empty() bool { return q.first == nil }
+
+// Watch adds a waiter for whatever happens, until stop is called.
+func (q *Queue) Watch(woken func()) (stop func()) {
+	w := &Waiter{Woken: woken}
+	q.Add(w)
+	return func() { q.Remove(w) }
+}

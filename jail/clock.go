@@ -137,14 +137,15 @@ func (w *warden) AfterFunc(d time.Duration, fn func()) (stop func()) {
 	}
 }
 
-// idle reports that every guest thread sleeps in a handler.
+// idle reports that every guest thread sleeps in a handler, and none
+// waits for what it dialled outside.
 func (w *warden) idle() bool {
 	for _, t := range w.threads {
 		if !t.parked {
 			return false
 		}
 	}
-	return len(w.loading) == 0
+	return len(w.loading) == 0 && (w.outside == nil || w.outside.busy == 0)
 }
 
 // rdtsc answers the instruction where the clock is not the host's; it faults

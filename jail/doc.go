@@ -36,6 +36,25 @@
 // works as it does outside. To let the guest use the caller's own terminal, name
 // it in [Jail.Terminal]; a program that has none opens a pty and names its slave.
 //
+// # Network
+//
+// Inside, AF_UNIX, TCP and UDP sockets have a network of their own, with a loopback
+// and nothing else. [policy.Net] opens ways out of it. A name that is allowed is
+// resolved by the jail: every address answers queries at port 53 where no guest
+// does, whatever resolv.conf says, and an allowed name's address stands for that
+// name alone, so that connecting to it dials the name, by [Jail.Dial] or a
+// net.Dialer, and nothing lies between a check and the connection. A name that is
+// not allowed does not exist (NXDOMAIN), an address that stands for nothing cannot
+// be reached (ENETUNREACH), and a port that is not allowed refuses (ECONNREFUSED).
+// Of names there are addresses and nothing else: no MX, TXT or PTR.
+//
+// Ways in are policy.Publish, [Jail.Listen] and [Jail.Sockets]. The bytes of each
+// connection go through two goroutines of the caller's process, no more than each
+// side takes; half-closes, resets and the guest's end arrive on the other side, and
+// what a guest wrote before its end goes out, for which the end of the jail waits
+// some seconds. Under a virtual clock time does not jump while something that the
+// guest has dialled is open.
+//
 // # What the host sees
 //
 // Every guest process is a child of the calling process that runs a one-page stub

@@ -3,8 +3,10 @@
 package jail
 
 import (
+	"context"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"time"
@@ -58,6 +60,28 @@ type Jail struct {
 	// without job control. One Spawn at a time.
 	Terminal *os.File
 
+	// Dial makes the connections to outside that the policy's Net lets a guest
+	// make: network is "tcp" or "udp", address a rule's "name:port", or with
+	// Net.Host an IP address and port, or, because Dial may resolve names in its own
+	// way, any name the guest looked up and port. It must return when ctx ends. The
+	// jail owns what it returns. nil: a net.Dialer.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+	// Listen is asked when a guest listens on a TCP port: address is ":80" or
+	// "127.0.0.1:80", network "tcp", or "tcp4" or "tcp6" for a socket that takes one
+	// family. Connections of the host listener that it returns come to the guest
+	// until the guest stops listening, when the jail closes it. nil, nil: inside
+	// only. An error is EADDRINUSE, or EACCES, for the guest. It must return when
+	// ctx ends.
+	Listen func(ctx context.Context, network, address string) (net.Listener, error)
+
+	// Sockets are net.Conn, net.Listener and net.PacketConn values by the number
+	// of the descriptor under which the first process has them, as inetd and
+	// systemd hand over sockets. Those of TCP and UDP have the addresses they
+	// have; others are stream sockets of AF_UNIX. Spawn takes them over, even if
+	// it fails: they are closed when no guest has them any more. One Spawn only.
+	Sockets map[int]any
+
 	// Logger gets warnings, and audit records: a call that has no handler, once
 	// each, and every call that a rule with Audit decides. Their field "why" is a
 	// [policy.Explanation]. nil: silence.
@@ -99,6 +123,7 @@ func Spawn(cmd *exec.Cmd, p policy.Policy) (*Process, error) { return (&Jail{}).
 func (j *Jail) Spawn(cmd *exec.Cmd, p policy.Policy) (*Process, error) {
 	proc, err := j.spawn(cmd, p)
 	if err != nil {
+		j.closeSockets()
 		return nil, spawnError(err)
 	}
 	return proc, nil

@@ -61,12 +61,27 @@ func (w *warden) mount(j *Jail, cmd *exec.Cmd) error {
 			return &Error{Op: "mount " + p, Err: err}
 		}
 	}
+	if err := w.mountResolver(); err != nil {
+		return &Error{Op: "mount /etc/resolv.conf", Err: err}
+	}
 	w.sys.Shm = vfs.NewMem(w.memOptions(policy.Mount{}))
 	if err := errors.Join(w.sys.Shm.UseArena(w.arena), w.sys.FS.UseArenas(w.arena, w.parts.cache)); err != nil {
 		return &Error{Op: "arena", Err: err}
 	}
 	w.sys.FS.Record()
 	return nil
+}
+
+// mountResolver names our resolver, unless the tree names one.
+func (w *warden) mountResolver() error {
+	const name = "etc/resolv.conf"
+	if !w.outside.resolves() {
+		return nil
+	}
+	if _, err := fs.Lstat(vfs.FS(w.sys.FS.Root(), func(fn func()) { fn() }), name); err == nil {
+		return nil
+	}
+	return w.mountAt("/"+name, vfs.NewBytes(0o644, []byte(resolvConf)))
 }
 
 // mountAt puts a node of the Jail's at an absolute path.

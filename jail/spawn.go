@@ -40,6 +40,13 @@ func (j *Jail) spawn(cmd *exec.Cmd, pol policy.Policy) (*Process, error) {
 		return nil, err
 	}
 	c, err := readCommand(cmd)
+	if err == nil {
+		if err := j.checkSockets(len(c.files)); err != nil {
+			c.abort()
+			w.discard()
+			return nil, err
+		}
+	}
 	if err != nil {
 		w.discard()
 		return nil, &Error{Op: "cmd", Err: err}
@@ -71,7 +78,7 @@ func (j *Jail) spawn(cmd *exec.Cmd, pol policy.Policy) (*Process, error) {
 // newWarden makes everything that needs no process yet.
 func newWarden(j *Jail, pol policy.Policy) (_ *warden, err error) {
 	w := &warden{policy: &pol, log: j.Logger, threads: make(map[int]*thread),
-		early: make(map[int]earlyStop), doomed: make(map[int]*emulate.Process), loading: make(map[int]*newImage),
+		early: make(map[int]earlyStop), doomed: make(map[int]*emulate.Process), late: make(map[*emulate.Process][]func()), loading: make(map[int]*newImage),
 		logged: make(map[string]int), streams: streams{quit: -1}}
 	if w.log == nil {
 		w.log = zap.NewNop()
@@ -110,6 +117,9 @@ func newWarden(j *Jail, pol policy.Policy) (_ *warden, err error) {
 	}
 	if w.sys.CPUs == 0 {
 		w.sys.CPUs = runtime.NumCPU()
+	}
+	if w.outside, err = w.newOutside(j, pol.Net); err != nil {
+		return nil, err
 	}
 	return w, w.handlers(j)
 }
@@ -161,6 +171,7 @@ func (w *warden) hostState() error {
 
 // discard gives back what newWarden took.
 func (w *warden) discard() {
+	w.outside.close()
 	w.streams.close()
 	if w.arenaRead != nil {
 		_ = w.arenaRead.Close()
@@ -181,6 +192,9 @@ func (w *warden) begin(j *Jail, cmd *exec.Cmd) error {
 	if err := w.mount(j, cmd); err != nil {
 		return err
 	}
+	if w.outside != nil {
+		w.sys.Net().Outside = w.outside
+	}
 	fds := fdtable.NewTable()
 	cred := emulate.Cred{RUID: id.UID, EUID: id.UID, SUID: id.UID, FSUID: id.UID,
 		RGID: id.GID, EGID: id.GID, SGID: id.GID, FSGID: id.GID, Groups: id.Groups}
@@ -188,7 +202,7 @@ func (w *warden) begin(j *Jail, cmd *exec.Cmd) error {
 	w.init = task
 	w.setLimits(task)
 	task.Attr.Nice = w.hostNice
-	if err := w.openStreams(task); err != nil {
+	if err := firstError(w.openStreams(task), w.openSockets(j, task)); err != nil {
 		fds.Release()
 		return err
 	}

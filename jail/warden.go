@@ -9,7 +9,6 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -22,13 +21,6 @@ import (
 	"oubliette/internal/sysno"
 	"oubliette/policy"
 )
-
-// stopEvent is one answer of wait4.
-type stopEvent struct {
-	tid    int
-	status unix.WaitStatus
-	usage  unix.Rusage
-}
 
 // warden traces one jail. One goroutine, locked to one OS thread, owns all of
 // it but the mailbox: it makes every ptrace request and every wait and runs every
@@ -50,7 +42,8 @@ type warden struct {
 	// doomed are being killed and their end is nobody's news; but of what a
 	// process was before execve its times are.
 	doomed  map[int]*emulate.Process
-	ready   []*thread // parked threads to resume
+	late    map[*emulate.Process][]func() // to do after that, see afterOld
+	ready   []*thread                     // parked threads to resume
 	signals signalInfos
 	sent    int // signals, counted
 	pin     pinning
@@ -62,6 +55,7 @@ type warden struct {
 	arenaRead   *os.File
 	disk        vfs.Quota // policy.Limits.Disk over all in-memory files
 	streams     streams
+	outside     *outside         // nil: there is none
 	terminal    *terminal        // Jail.Terminal, nil without
 	clock       func() time.Time // nil: the host's
 	virtual     *virtualClock    // nil: clock, or the host one
@@ -134,23 +128,6 @@ func (w *warden) loop() {
 	}
 }
 
-// gather takes what other threads have to report before the first one goes on:
-// wait4 looks at the youngest first, and while those are busy the rest would
-// starve.
-func (w *warden) gather() {
-	for len(w.threads) > 2 {
-		var e stopEvent
-		var err error
-		if e.tid, e.status, err = ptrace.Wait(w.pgid, unix.WNOHANG, &e.usage); err != nil || e.tid == 0 {
-			return
-		}
-		if t := w.threads[e.tid]; t != nil && (e.status.Exited() || e.status.Signaled()) {
-			t.reaped = true
-		}
-		w.backlog = append(w.backlog, e)
-	}
-}
-
 // guard runs a posted function; its panic is the jail's end, not the host's.
 func (w *warden) guard(fn func()) {
 	defer func() {
@@ -194,11 +171,13 @@ func (w *warden) unknown(tid int, ws unix.WaitStatus) {
 		return
 	}
 	if ws.Exited() || ws.Signaled() {
-		if p := w.doomed[tid]; p != nil {
+		p := w.doomed[tid]
+		if p != nil {
 			p.UsedBefore(usage(&w.usage))
 		}
 		delete(w.doomed, tid)
 		delete(w.early, tid)
+		w.oldReaped(p)
 		return
 	}
 	if _, ok := w.doomed[tid]; ok {
@@ -251,6 +230,9 @@ func (w *warden) abandon() {
 		delete(w.threads, tid)
 	}
 	clear(w.doomed)
+	for p := range w.late {
+		w.oldReaped(p)
+	}
 }
 
 // fail ends the jail with err as what Wait returns, unless it ends already.
@@ -287,43 +269,14 @@ func usage(u *unix.Rusage) emulate.Usage {
 	}
 }
 
-// reapOld waits for what p was before execve, which was killed then: its times
-// belong to p's end.
-func (w *warden) reapOld(p *emulate.Process) {
-	for tid, of := range w.doomed {
-		if of != p {
-			continue
-		}
-		for {
-			ws, err := ptrace.WaitFor(tid, &w.usage)
-			if err != nil { // it is in the backlog
-				w.takeFromBacklog(tid)
-			} else if !ws.Exited() && !ws.Signaled() {
-				continue // a stop from before the kill
-			} else {
-				w.unknown(tid, ws)
-			}
-			break
-		}
-	}
-}
-
-// takeFromBacklog handles the end of tid, which is there already.
-func (w *warden) takeFromBacklog(tid int) {
-	i := slices.IndexFunc(w.backlog, func(e stopEvent) bool { return e.tid == tid && (e.status.Exited() || e.status.Signaled()) })
-	if i < 0 {
-		delete(w.doomed, tid)
-		return
-	}
-	w.usage = w.backlog[i].usage
-	w.unknown(tid, w.backlog[i].status)
-	w.backlog = slices.Delete(w.backlog, i, i+1)
-}
-
 // exitTask takes note of a thread's end.
 func (w *warden) exitTask(t *thread) {
 	ws, u := t.status, usage(&w.usage)
-	w.reapOld(t.task.Process)
+	w.afterOld(t.task.Process, func() { w.endTask(t, ws, u) })
+}
+
+// endTask is exitTask when nothing of what the process was is left.
+func (w *warden) endTask(t *thread, ws unix.WaitStatus, u emulate.Usage) {
 	if t.tid == t.tgid && w.sys.Task(t.task.TID) != t.task { // a leader while another thread called execve
 		t.task.Process.UsedBefore(u)
 	}
@@ -340,6 +293,7 @@ func (w *warden) exitTask(t *thread) {
 // close gives back what the warden holds once no guest is left. The tree stays
 // readable.
 func (w *warden) close() {
+	w.outside.close() // before the mailbox
 	w.terminal.close()
 	w.killBell()
 	w.pin.restore()

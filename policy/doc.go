@@ -56,6 +56,11 @@
 // Mounts make the guest's tree, the outer ones first. Nothing of the host's is
 // visible but what a mount shows.
 //
+// # Network
+//
+// [Net] lists what of the network there is beside the jail's own loopback, nothing
+// by default.
+//
 // # JSON
 //
 // [Parse] is strict, because a field that is misspelt in a policy is a hole: it

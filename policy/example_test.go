@@ -120,3 +120,10 @@ func ExampleError() {
 	// mounts[0].guest
 	// "data" is relative: write an absolute path
 }
+
+func ExampleNet() {
+	p := policy.Prison()
+	p.Net = policy.Net{Allow: []string{"api.example.com:443"}, Publish: []policy.Publish{{Host: "127.0.0.1:8080", Guest: 80}}}
+	fmt.Println(p.Validate(), p.Net)
+	// Output: <nil>  allow api.example.com:443 publish 127.0.0.1:8080 as port 80
+}

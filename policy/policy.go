@@ -37,6 +37,8 @@ type Policy struct {
 	Mounts []Mount `json:"mounts,omitempty"`
 	// Limits bounds what the guest may use.
 	Limits Limits `json:"limits,omitzero"`
+	// Net is what it may reach of the network. Zero: nothing.
+	Net Net `json:"net,omitzero"`
 	// Identity is who the guest is.
 	Identity Identity `json:"identity,omitzero"`
 	// Time replaces the host's clock. Zero: the host's.

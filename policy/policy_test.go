@@ -34,6 +34,7 @@ var full = policy.Policy{
 		{Guest: "/proc", Kind: policy.KindProc},
 	},
 	Limits: policy.Limits{Memory: 1 << 30, Tasks: 5, Files: 64, Disk: 1 << 20, CPU: 90 * time.Second, Wall: time.Hour},
+	Net:    policy.Net{Host: true, Allow: []string{"example.com:443"}, Publish: []policy.Publish{{Host: ":80", Guest: 8080}}},
 	Identity: policy.Identity{
 		UID: 5, GID: 6, Groups: []uint32{7, 8}, Hostname: "here", CPUs: 2,
 	},
@@ -214,7 +215,7 @@ func TestParseErrors(t *testing.T) {
 		{"{\n  \"calls\": [}", "policy: line 2, column 13: invalid character '}' looking for beginning of value"},
 		{"{} {}", "policy: line 1, column 4: invalid character '{' after top-level value"},
 		{"[]", "policy: line 1, column 1: a JSON array where a policy.Policy belongs"},
-		{"{\n \"Calls\": []}", "policy: line 2, column 2: Calls: is no field here; the fields are calls, default, mounts, limits, identity, time, seed"},
+		{"{\n \"Calls\": []}", "policy: line 2, column 2: Calls: is no field here; the fields are calls, default, mounts, limits, net, identity, time, seed"},
 		{`{"calls": [{"calls": ["read"], "wen": []}]}`, "policy: line 1, column 32: calls[0].wen: is no field here; the fields are calls, when, action, errno, audit, reason, from"},
 		{`{"default": "kill", "default": "emulate"}`, "policy: line 1, column 21: default: is there twice: remove one"},
 		{`{"calls": [{"calls": ["read", "@sokcets"], "action": "kill"}]}`, `policy: line 1, column 31: calls[0].calls[1]: no part is named "@sokcets": write one of @stdio`},

@@ -91,13 +91,14 @@ func Tool() Policy {
 
 // Server is [Tool] for a program that serves: on the jail's own network, it may
 // listen at ports from 1024, and it may write in a private /var with the usual
-// directories, /run and /tmp. What it serves and its configuration are mounts to
-// add:
+// directories, /run and /tmp. What it serves, its configuration and the port that
+// the host has of it are to be added:
 //
 //	p := policy.Server()
 //	p.Mounts = append(p.Mounts,
 //		policy.Mount{Guest: "/srv", Kind: policy.KindHost, Host: "/srv/site", Frozen: true},
 //		policy.Mount{Guest: "/var/log/nginx", Kind: policy.KindMemory})
+//	p.Net.Publish = []policy.Publish{{Host: "127.0.0.1:8080", Guest: 8080}}
 func Server() Policy {
 	p := Tool()
 	writable := []Mount{{Guest: "/var", Kind: KindMemory}}

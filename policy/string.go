@@ -20,6 +20,9 @@ func (p Policy) String() string {
 	if s := p.Limits.String(); s != "" {
 		fmt.Fprintf(&b, "limits%s\n", s)
 	}
+	if s := p.Net.String(); s != "" {
+		fmt.Fprintf(&b, "net%s\n", s)
+	}
 	id := p.Identity
 	fmt.Fprintf(&b, "identity uid %d gid %d", id.UID, id.GID)
 	if len(id.Groups) > 0 {

@@ -1,5 +1,6 @@
 // Package vnet is the network of one jail: AF_UNIX sockets, and TCP and UDP over
-// a loopback, that exist nowhere but in the warden's memory.
+// a loopback, that exist nowhere but in the warden's memory. What lies beyond is
+// [Net.Outside]'s, if there is any.
 //
 // A [Net] holds names and ports; a [Socket] is one end and an fdtable.File: read(2),
 // write(2), poll(2) and close(2) work on it as on any file. What is queued between
@@ -17,6 +18,9 @@
 // asked for is Linux's errno and poll bits in each state, which those do not aim
 // at. Go's net package needs descriptors of the host. So this is our own, held
 // against the kernel by tests that run the same calls on both.
+//
+// [Netlink] and netdevice(7) tell what [Net.Interfaces] says, and refuse to change
+// it.
 //
 // Nothing here touches a guest, parks or locks: a socket that has nothing to give
 // says unix.EAGAIN and wakes its queue when that changes. Package emulate decodes

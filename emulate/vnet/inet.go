@@ -143,7 +143,9 @@ func (s *inet) accepts(a netip.Addr) bool {
 }
 
 // isLocal reports whether a is an address of this jail.
-func (n *Net) isLocal(a netip.Addr) bool { return a.IsLoopback() }
+func (n *Net) isLocal(a netip.Addr) bool {
+	return a.IsLoopback() || n.Outside != nil && (a == Outside4 || a == Outside6)
+}
 
 // table is the ports of the socket's protocol.
 func (s *inet) table() portTable {
@@ -290,7 +292,13 @@ func (s *inet) source(ip netip.Addr) netip.Addr {
 	switch {
 	case !s.local.Addr().IsUnspecified():
 		return s.local.Addr()
+	case s.net.isLocal(ip) || s.net.Outside == nil:
 	case ip.Is4():
+		return Outside4
+	default:
+		return Outside6
+	}
+	if ip.Is4() {
 		return loopback4
 	}
 	return loopback6
@@ -308,9 +316,9 @@ func (s *inet) target(a netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(ip, a.Port())
 }
 
-// reaches says whether there is a way from s to ip. ENETUNREACH, EAFNOSUPPORT.
-func (s *inet) reaches(ip netip.Addr) error {
-	l := s.local.Addr()
+// reaches says whether there is a way from s to an address. ENETUNREACH, EAFNOSUPPORT.
+func (s *inet) reaches(to netip.AddrPort) error {
+	l, ip := s.local.Addr(), to.Addr()
 	switch {
 	case s.family == unix.AF_INET6 && ip.Is4() && s.v6only():
 		return unix.ENETUNREACH
@@ -320,7 +328,7 @@ func (s *inet) reaches(ip netip.Addr) error {
 		}
 		return unix.EINVAL
 	case !s.net.isLocal(ip):
-		return unix.ENETUNREACH
+		return s.route(to)
 	}
 	return nil
 }

@@ -26,10 +26,14 @@ const PathMax = 108
 type Net struct {
 	// Now is the guest's CLOCK_REALTIME in nanoseconds, for SO_TIMESTAMP; nil: 0.
 	Now func() int64
+	// Outside is what lies beyond; nil: nothing does.
+	Outside Outside
 
 	abstract map[abstractName]*Unix
 	paths    map[vfs.Node]*Unix
 	lastAuto uint32
+	netlinks map[*Netlink]bool
+	unix     map[*Unix]bool
 
 	ports    [portTables]portTable
 	lastPort int

@@ -24,8 +24,9 @@ type Socket interface {
 	// Family is AF_UNIX and so on, Type SOCK_STREAM and so on.
 	Family() int
 	Type() int
-	// SetIno tells the number of the socket's inode, which /proc/net shows.
-	SetIno(ino uint64)
+	// SetIno tells the number of the socket's inode and its owner, which /proc/net
+	// shows.
+	SetIno(ino uint64, uid uint32)
 	// Listen is listen(2), on whose behalf. EOPNOTSUPP, EINVAL, EADDRINUSE.
 	Listen(backlog int, cred *Cred) error
 	// Accept is accept(2): a connection and the name of its other end.
@@ -112,6 +113,7 @@ type base struct {
 	kind     int // SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET
 	protocol int
 	ino      uint64
+	uid      uint32
 	state    state
 	dead     bool
 	shut     int
@@ -147,7 +149,7 @@ func (s *base) Family() int { return s.family }
 func (s *base) Type() int { return s.kind }
 
 // SetIno is in [Socket].
-func (s *base) SetIno(ino uint64) { s.ino = ino }
+func (s *base) SetIno(ino uint64, uid uint32) { s.ino, s.uid = ino, uid }
 
 // Timeout is [fdtable.Timeouter].
 func (s *base) Timeout(write bool) time.Duration {

@@ -105,7 +105,7 @@ func (s *TCP) outcome() error {
 // call is tcp_v4_connect: it sends the SYN. EINPROGRESS, ENETUNREACH,
 // EADDRNOTAVAIL.
 func (s *TCP) call(to netip.AddrPort) error {
-	if err := s.reaches(to.Addr()); err != nil {
+	if err := s.reaches(to); err != nil {
 		return err
 	}
 	from := netip.AddrPortFrom(s.source(to.Addr()), s.local.Port())
@@ -118,7 +118,7 @@ func (s *TCP) call(to netip.AddrPort) error {
 	s.remote, s.state, s.stage, s.err = to, connecting, trying, 0
 	l := s.net.listenerAt(to)
 	if l == nil {
-		s.fail(unix.ECONNREFUSED)
+		s.beyond(to)
 		return unix.EINPROGRESS
 	}
 	s.listener = l

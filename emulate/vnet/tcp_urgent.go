@@ -67,7 +67,7 @@ func (s *TCP) Ioctl(mem fdtable.Memory, request uint32, arg uint64) (uint64, err
 			n = 1
 		}
 	default:
-		return 0, unix.ENOTTY
+		return s.ioctl(mem, request, arg)
 	}
 	return 0, mem.Write(arg, le32(uint32(n)))
 }

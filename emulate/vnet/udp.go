@@ -25,6 +25,8 @@ type UDP struct {
 	queue  []datagram
 	rmem   int // truesize of the queue
 	groups []netip.Addr
+
+	Given Sender // whose socket it is, see NewPacket
 }
 
 // datagram is one that waits to be received.
@@ -89,7 +91,7 @@ func (s *UDP) Connect(p []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := s.maySendTo(to.Addr()); err != nil {
+	if err := s.maySendTo(to); err != nil {
 		return err
 	}
 	if err := s.autobind(); err != nil {
@@ -107,8 +109,8 @@ func (s *UDP) disconnect() {
 }
 
 // maySendTo is the routing of udp_sendmsg. EACCES, ENETUNREACH.
-func (s *UDP) maySendTo(ip netip.Addr) error {
-	switch {
+func (s *UDP) maySendTo(to netip.AddrPort) error {
+	switch ip := to.Addr(); {
 	case ip == broadcast:
 		if s.options>>unix.SO_BROADCAST&1 == 0 {
 			return unix.EACCES
@@ -117,7 +119,7 @@ func (s *UDP) maySendTo(ip netip.Addr) error {
 	case ip.IsMulticast():
 		return nil
 	}
-	return s.reaches(ip)
+	return s.reaches(to)
 }
 
 // Send is udp_sendmsg. EMSGSIZE, EDESTADDRREQ, EINVAL, ENETUNREACH, EPIPE, and
@@ -142,7 +144,7 @@ func (s *UDP) Send(p, data []byte, o *Outgoing) error {
 	if err := s.header(&d, o.Control); err != nil {
 		return err
 	}
-	if err := s.maySendTo(to.Addr()); err != nil {
+	if err := s.maySendTo(to); err != nil {
 		return err
 	}
 	if to.Addr().Is4() && len(data) > maxDatagram || len(data) > maxDatagram6 {
@@ -158,13 +160,13 @@ func (s *UDP) Send(p, data []byte, o *Outgoing) error {
 		return unix.EPIPE
 	}
 	d.from = netip.AddrPortFrom(s.source(to.Addr()), s.local.Port())
-	if to.Addr().IsMulticast() {
+	if to.Addr().IsMulticast() && s.Given == nil {
 		s.multicast(&d)
 		return nil
 	}
-	if found := s.udpAt(to, d.from); found != nil {
+	if found := s.udpAt(to, d.from); found != nil && s.Given == nil {
 		found.deliver(&d)
-	} else if s.state == established || s.ints[option{unix.IPPROTO_IP, unix.IP_RECVERR}] != 0 {
+	} else if err := s.send(to, data); err == unix.ECONNREFUSED && (s.state == established || s.ints[option{unix.IPPROTO_IP, unix.IP_RECVERR}] != 0) {
 		s.err = unix.ECONNREFUSED // what ICMP tells
 		s.waiters.Wake()
 	}
@@ -322,7 +324,7 @@ func (s *UDP) Ioctl(mem fdtable.Memory, request uint32, arg uint64) (uint64, err
 		}
 	case unix.TIOCOUTQ:
 	default:
-		return 0, unix.ENOTTY
+		return s.ioctl(mem, request, arg)
 	}
 	return 0, mem.Write(arg, le32(uint32(n)))
 }

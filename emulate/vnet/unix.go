@@ -55,6 +55,10 @@ func (n *Net) New(kind int) (*Unix, error) {
 		}
 		s.waiters.WakeFor(pollOut)
 	}}
+	if n.unix == nil {
+		n.unix = make(map[*Unix]bool)
+	}
+	n.unix[s] = true
 	return s, nil
 }
 
@@ -134,6 +138,7 @@ func (s *Unix) close(unaccepted bool) {
 	s.unbind()
 	s.dead, s.shut, s.state = true, shutBoth, closed
 	s.net.sockets--
+	delete(s.net.unix, s)
 	if p := s.peer; p != nil {
 		if s.kind != unix.SOCK_DGRAM {
 			p.shut = shutBoth

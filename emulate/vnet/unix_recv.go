@@ -230,14 +230,14 @@ func (s *Unix) Read(p []byte) (int, error) {
 	return r.N, err
 }
 
-// Ioctl is FIONREAD and SIOCOUTQ. EINVAL, ENOTTY.
+// Ioctl is FIONREAD and SIOCOUTQ, and what all sockets have. EINVAL.
 func (s *Unix) Ioctl(mem fdtable.Memory, request uint32, arg uint64) (uint64, error) {
 	n := 0
 	switch {
 	case request == unix.TIOCOUTQ:
 		n = s.wmem
 	case request != unix.TIOCINQ:
-		return 0, unix.ENOTTY
+		return s.ioctl(mem, request, arg)
 	case s.state == listening:
 		return 0, unix.EINVAL
 	case s.kind == unix.SOCK_DGRAM:

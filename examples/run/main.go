@@ -22,6 +22,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -71,9 +72,9 @@ func parse(args []string) (o options, command []string, err error) {
 	f.Var(&o.env, "env", "environment variable `K=V` (repeatable)")
 	f.StringVar(&o.hostname, "hostname", "", "host `NAME`")
 	f.IntVar(&o.uid, "uid", -1, "user and group id `N`")
-	f.StringVar(&o.net, "net", "none", "network: `none`")
-	f.Var(&o.allow, "allow", "dial out to `NAME:PORT` only")
-	f.Var(&o.publish, "publish", "`HOSTADDR:GUESTPORT`: a host listener as the guest's port")
+	f.StringVar(&o.net, "net", "none", "network: `none` but the jail's own loopback, or host: dial out through the host")
+	f.Var(&o.allow, "allow", "dial out to `NAME:PORT`, * for any port (repeatable)")
+	f.Var(&o.publish, "publish", "`HOSTADDR:GUESTPORT`: a host listener as the guest's port (repeatable)")
 	f.Int64Var(&o.mem, "mem", 0, "`BYTES` of memory for all processes together")
 	f.IntVar(&o.procs, "procs", 0, "`N` processes and threads at once")
 	f.DurationVar(&o.cpu, "cpu", 0, "CPU time of each process")
@@ -92,10 +93,8 @@ func parse(args []string) (o options, command []string, err error) {
 		return o, nil, err
 	}
 	switch {
-	case len(o.allow) > 0, len(o.publish) > 0, o.net == "host":
-		return o, nil, errors.New("-net host, -allow and -publish are not there yet: a jail has no network")
-	case o.net != "none":
-		return o, nil, fmt.Errorf("-net %q: it must be none", o.net)
+	case o.net != "none" && o.net != "host":
+		return o, nil, fmt.Errorf("-net %q: it must be none or host", o.net)
 	case o.learn != "":
 		return o, nil, errors.New("-learn is not there yet")
 	case f.NArg() == 0:
@@ -282,7 +281,34 @@ func (o options) makePolicy() (policy.Policy, error) {
 	set(&l.Tasks, o.procs)
 	set(&l.CPU, o.cpu)
 	set(&l.Wall, o.timeout)
+	if err := o.network(&p.Net); err != nil {
+		return p, err
+	}
 	return p, o.repeatable(&p)
+}
+
+// network is -net, -allow and -publish.
+func (o options) network(n *policy.Net) error {
+	n.Host = n.Host || o.net == "host"
+	n.Allow = append(n.Allow, o.allow...)
+	for _, s := range o.publish {
+		i := strings.LastIndexByte(s, ':')
+		port, err := strconv.Atoi(s[i+1:])
+		if i < 0 || err != nil {
+			return fmt.Errorf("-publish %s: it must be HOSTADDR:GUESTPORT, such as 127.0.0.1:8080:80 or :8080:80", s)
+		}
+		host := s[:i]
+		if !strings.Contains(host, ":") { // a port alone
+			host = "127.0.0.1:" + host
+		}
+		n.Publish = append(n.Publish, policy.Publish{Host: host, Guest: port})
+	}
+	for _, s := range o.allow {
+		if _, _, err := policy.SplitAllow(s); err != nil {
+			return fmt.Errorf("-allow %w", err)
+		}
+	}
+	return nil
 }
 
 func set[T int | int64 | time.Duration](at *T, v T) {

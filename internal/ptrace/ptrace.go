@@ -214,16 +214,6 @@ func Wait(pgid, flags int, ru *unix.Rusage) (int, unix.WaitStatus, error) {
 	}
 }
 
-// WaitFor is Wait for one thread.
-func WaitFor(tid int, ru *unix.Rusage) (ws unix.WaitStatus, err error) {
-	for {
-		_, err = unix.Wait4(tid, &ws, unix.WALL, ru)
-		if err != unix.EINTR {
-			return ws, err
-		}
-	}
-}
-
 // Read copies tracee memory at addr to p and returns how much there was before
 // the first page that cannot be read. EFAULT if none.
 func Read(tid int, p []byte, addr uint64) (int, error) {

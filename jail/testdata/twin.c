@@ -734,6 +734,24 @@ static void exec_thread_wait(void)
 	say("status %#x", st);
 }
 
+/* The end of a program that replaced one whose threads are still dying. */
+static void exec_leader(void)
+{
+	pthread_t t;
+	for (int i = 0; i < 12; i++)
+		pthread_create(&t, 0, spin, 0);
+	exec_here("among busy threads");
+}
+
+static void exec_leader_wait(void)
+{
+	for (int i = 0; i < 20; i++) {
+		int st;
+		pid_t pid = spawn(exec_leader);
+		say("right %d, status %#x", waitpid(pid, &st, 0) == pid, st);
+	}
+}
+
 static void exec_fd(void)
 {
 	int fd = open(self, O_RDONLY | O_CLOEXEC);
@@ -1578,6 +1596,82 @@ static void thread_signals(void)
 
 /* ---- files between processes ---- */
 
+/* ---- F_NOTIFY ---- */
+
+static void told(const char *of, int sig)
+{
+	sigset_t s;
+	sigemptyset(&s), sigaddset(&s, sig);
+	struct timespec now = {0};
+	siginfo_t si = {0};
+	int n = 0;
+	while (sigtimedwait(&s, &si, &now) == sig)
+		n++;
+	say("%s: %s, code %d%s", of, n ? "told" : "nothing", n ? si.si_code : 0, n && sig != SIGIO ? si.si_fd == 9 && si.si_band == 0x441 ? ", right" : ", wrong" : "");
+}
+
+static void dir_notify(void)
+{
+	sigset_t s;
+	sigemptyset(&s), sigaddset(&s, SIGIO), sigaddset(&s, SIGRTMIN + 1);
+	sigprocmask(SIG_BLOCK, &s, 0);
+	mkdir("watched", 0700);
+	int dir = open("watched", O_RDONLY), file = open("plain", O_CREAT | O_RDWR, 0600);
+	say("file %s, bad fd %s", ret(fcntl(file, F_NOTIFY, DN_CREATE)), ret(fcntl(77, F_NOTIFY, DN_CREATE)));
+	say("once %s", ret(fcntl(dir, F_NOTIFY, DN_CREATE)));
+	say("owner %d", fcntl(dir, F_GETOWN) == getpid());
+	told("before", SIGIO);
+	put_file("watched/a", "x", 0600);
+	told("create", SIGIO);
+	put_file("watched/b", "x", 0600);
+	told("again", SIGIO);
+	dup2(dir, 9);
+	fcntl(9, F_SETSIG, SIGRTMIN + 1);
+	say("many %s", ret(fcntl(9, F_NOTIFY, DN_MULTISHOT | DN_MODIFY | DN_DELETE | DN_ATTRIB)));
+	int fd = open("watched/a", O_RDWR);
+	told("open", SIGRTMIN + 1);
+	if (write(fd, "y", 1) == 1)
+		told("write", SIGRTMIN + 1);
+	fchmod(fd, 0640);
+	told("chmod", SIGRTMIN + 1);
+	say("more %s", ret(fcntl(9, F_NOTIFY, DN_RENAME | DN_ACCESS)));
+	rename("watched/a", "watched/c");
+	told("rename", SIGRTMIN + 1);
+	char c;
+	if (pread(fd, &c, 1, 0) == 1)
+		told("read", SIGRTMIN + 1);
+	unlink("watched/c");
+	told("unlink", SIGRTMIN + 1);
+	say("none %s", ret(fcntl(9, F_NOTIFY, 0)));
+	unlink("watched/b");
+	told("after", SIGRTMIN + 1);
+	fcntl(9, F_NOTIFY, DN_MULTISHOT | DN_CREATE);
+	close(dir);
+	put_file("watched/d", "x", 0600);
+	told("closed", SIGRTMIN + 1);
+}
+
+static long remap(volatile char *at, size_t n, int prot, size_t page) { return syscall(SYS_remap_file_pages, at, n, prot, page, 0); }
+
+static void remaps(void)
+{
+	int fd = open("remapped", O_CREAT | O_RDWR, 0600);
+	for (int i = 0; i < 3; i++)
+		if (pwrite(fd, &"ABC"[i], 1, 4096 * i) != 1)
+			return;
+	volatile char *f = mmap(0, 3 * 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	volatile char *m = mmap(0, 3 * 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	volatile char *p = mmap(0, 3 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+	m[4096] = 'M';
+	say("file %s, memory %s, private %s", ret(remap(f, 4096, 0, 2)), ret(remap(m, 4096, 0, 1)), ret(remap(p, 4096, 0, 1)));
+	say("%c%c%c %c", f[0], f[4096], f[8192], m[0]);
+	f[0] = 'x';
+	say("one page twice %c", f[8192]);
+	say("two pages %s", ret(remap(f + 4096, 8192, 0, 0)));
+	say("%c%c%c", f[0], f[4096], f[8192]);
+	say("protection %s, nothing %s, no size %s", ret(remap(f, 4096, PROT_READ, 0)), ret(remap((char *)4096, 4096, 0, 0)), ret(remap(f, 0, 0, 0)));
+}
+
 static void mappings(void)
 {
 	int fd = open("mapped", O_CREAT | O_RDWR, 0600), st;
@@ -1839,15 +1933,113 @@ static void registers(void)
 	}
 }
 
+/* ---- descriptors of processes, and their memory ---- */
+
+static int pidfd(pid_t pid, unsigned flags) { return syscall(SYS_pidfd_open, pid, flags); }
+static int pidfd_kill(int fd, int sig, siginfo_t *si, unsigned flags) { return syscall(SYS_pidfd_send_signal, fd, sig, si, flags); }
+
+static int ready(int fd)
+{
+	struct pollfd p = {fd, POLLIN, 0};
+	return poll(&p, 1, 0) < 0 ? -1 : p.revents;
+}
+
+static void pidfds(void)
+{
+	siginfo_t si = {0};
+	char link[64], path[64];
+	say("bad: %s %s %s %s", ret(pidfd(0, 0)), ret(pidfd(-1, 0)), ret(pidfd(getpid(), 1 << 20)), ret(pidfd(4000000, 0)));
+	pid_t pid = spawn((void (*)(void))pause);
+	int fd = pidfd(pid, 0), own = pidfd(getpid(), O_NONBLOCK);
+	say("fds %d %d, flags %#x %#x, cloexec %d", fd, own, fcntl(fd, F_GETFL), fcntl(own, F_GETFL), fcntl(fd, F_GETFD));
+	sprintf(path, "/proc/self/fd/%d", fd);
+	link[readlink(path, link, sizeof link)] = 0;
+	say("%s, read %s, write %s", link, ret(read(fd, link, 8)), ret(write(fd, "x", 1)));
+	say("alive: %d, wait %s, nohang %s", ready(fd), ret(waitid(P_PIDFD, own, &si, WEXITED)), ret(waitid(P_PIDFD, fd, &si, WEXITED | WNOHANG)));
+	fcntl(fd, F_SETFL, O_NONBLOCK);
+	say("nonblocking: %s", ret(waitid(P_PIDFD, fd, &si, WEXITED)));
+	fcntl(fd, F_SETFL, 0);
+	say("signal 0: %s, flags %s %s, 65 %s, no pidfd %s, closed %s", ret(pidfd_kill(fd, 0, 0, 0)), ret(pidfd_kill(fd, 0, 0, 3)),
+	    ret(pidfd_kill(fd, 0, 0, 8)), ret(pidfd_kill(fd, 65, 0, 0)), ret(pidfd_kill(1, 0, 0, 0)), ret(pidfd_kill(77, 0, 0, 0)));
+	si.si_signo = SIGUSR2;
+	say("info: %s", ret(pidfd_kill(fd, SIGUSR1, &si, 0)));
+	sprintf(path, "/proc/%d", pid);
+	int dir = open(path, O_RDONLY), task = openat(dir, "task", O_RDONLY), named = open(path, O_PATH);
+	say("in /proc: %s, below %s, O_PATH %s", ret(pidfd_kill(dir, 0, 0, 0)), ret(pidfd_kill(task, 0, 0, 0)), ret(pidfd_kill(named, 0, 0, 0)));
+	close(dir), close(task), close(named);
+	si.si_signo = SIGUSR1;
+	say("forged: %s", ret(pidfd_kill(fd, SIGUSR1, &si, 0)));
+	si.si_code = SI_QUEUE;
+	say("queued: %s", ret(pidfd_kill(fd, SIGUSR1, &si, 0)));
+	struct pollfd p = {fd, POLLIN, 0};
+	say("poll %s %d", ret(poll(&p, 1, -1)), p.revents);
+	say("zombie: %s", ret(pidfd_kill(fd, SIGTERM, 0, 0)));
+	waitid(P_PIDFD, fd, &si, WEXITED);
+	say("waited: right %d status %d code %d", si.si_pid == pid, si.si_status, si.si_code);
+	say("reaped: %d, %s, %s", ready(fd), ret(pidfd_kill(fd, 0, 0, 0)), ret(waitid(P_PIDFD, fd, &si, WEXITED)));
+	say("not ours: %s %s", ret(waitid(P_PIDFD, 1, &si, WEXITED)), ret(waitid(P_PIDFD, -1, &si, WEXITED)));
+
+	int made = -1, in[2], err = pipe(in);
+	pid = syscall(SYS_clone, CLONE_PIDFD | SIGCHLD, 0, &made, 0, 0);
+	if (!pid)
+		_exit(fcntl(made, F_GETFD) == -1 ? 5 : 6);
+	say("clone: fd %d cloexec %d, wait %s", made, fcntl(made, F_GETFD), ret(waitid(P_PIDFD, made, &si, WEXITED)));
+	say("right %d, the child has it not: %d", si.si_pid == pid, si.si_status);
+	say("into a thread: %s, nowhere: %s", ret(syscall(SYS_clone, CLONE_PIDFD | CLONE_DETACHED | SIGCHLD, 0, &made, 0, 0)),
+	    ret(syscall(SYS_clone, CLONE_PIDFD | SIGCHLD, 0, 1, 0, 0)));
+	say("next fd %d", err ? -1 : dup(0));
+	struct { uint64_t flags, pidfd, child, parent, sig, stack, size, tls; } a = {CLONE_PIDFD, (uintptr_t)&made, 0, 0, SIGCHLD};
+	pid = syscall(SYS_clone3, &a, sizeof a);
+	if (!pid)
+		for (;;)
+			pause();
+	int there = syscall(SYS_pidfd_getfd, made, in[1], 0);
+	say("getfd %d cloexec %d, %s %s %s", there > made, fcntl(there, F_GETFD), ret(syscall(SYS_pidfd_getfd, made, 99, 0)),
+	    ret(syscall(SYS_pidfd_getfd, made, 0, 1)), ret(syscall(SYS_pidfd_getfd, 0, 0, 0)));
+	say("through it: %s", ret(write(there, "abc", 3)));
+	say("and back: %s", ret(read(in[0], link, sizeof link)));
+	say("kill %s", ret(pidfd_kill(made, SIGKILL, 0, 0)));
+	say("wait %s", ret(waitid(P_PIDFD, made, &si, WEXITED)));
+	say("dead %s", ret(syscall(SYS_pidfd_getfd, made, in[1], 0)));
+}
+
+static void vm_copies(void)
+{
+	static char text[] = "the text of both", other[3][8];
+	char *map = mmap(0, 3 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	munmap(map + 4096, 4096);
+	strcpy(map + 4090, "edge!");
+	pid_t pid = spawn((void (*)(void))pause);
+	strcpy(text, "changed");
+	struct iovec l[] = {{other[0], 5}, {other[1], 0}, {other[2], 8}}, r[] = {{text, 7}, {text + 9, 40}}, edge = {map + 4090, 20};
+	say("read %s %.5s|%.8s", ret(process_vm_readv(pid, l, 3, r, 2, 0)), other[0], other[2]);
+	say("over an edge %s %.6s", ret(process_vm_readv(pid, l, 3, &edge, 1, 0)), other[0]);
+	edge.iov_base = map + 4096;
+	say("of nothing %s, of zero %s, no iov %s", ret(process_vm_readv(pid, l, 3, &edge, 1, 0)), ret(process_vm_readv(pid, l + 1, 1, r, 2, 0)),
+	    ret(process_vm_readv(pid, l, 3, r, 0, 0)));
+	memcpy(other[0], "HELLO", 5);
+	say("write %s", ret(process_vm_writev(pid, l, 1, r, 2, 0)));
+	say("again %s %.8s, here %s", ret(process_vm_readv(pid, l + 2, 1, r, 1, 0)), other[2], text);
+	say("own %s", ret(process_vm_readv(getpid(), l + 2, 1, r, 1, 0)));
+	say("flags %s, pid %s, many %s, bad iov %s %s, bad buffer %s", ret(process_vm_readv(pid, l, 3, r, 2, 1)), ret(process_vm_readv(-1, l, 3, r, 2, 0)),
+	    ret(process_vm_readv(pid, l, 1025, r, 2, 0)), ret(process_vm_readv(pid, (void *)1, 1, r, 2, 0)), ret(process_vm_readv(pid, l, 1, (void *)1, 1, 0)),
+	    ret(process_vm_readv(pid, &edge, 1, r, 1, 0)));
+	kill(pid, SIGKILL);
+	siginfo_t si;
+	waitid(P_PID, pid, &si, WEXITED | WNOWAIT);
+	say("zombie %s", ret(process_vm_readv(pid, l, 3, r, 2, 0)));
+	waitpid(pid, 0, 0);
+}
+
 /* ---- */
 
 static struct twin { const char *name; void (*fn)(void); } twins[] = {
 #define T(f) {#f, f}
 	T(wait_exit), T(wait_maxrss), T(wait_crash), T(wait_signals), T(wait_id), T(wait_threads), T(wait_groups), T(orphans), T(vforks), T(clones), T(exit_signals),
-	T(exec_errors), T(exec_state), T(exec_thread), T(exec_thread_leader_gone), T(exec_thread_fails), T(exec_thread_wait),
+	T(exec_errors), T(exec_state), T(exec_thread), T(exec_thread_leader_gone), T(exec_thread_fails), T(exec_thread_wait), T(exec_leader_wait),
 	T(exec_fd), T(exec_script), T(siginfo), T(faults), T(eintr), T(restart), T(stop_and_continue), T(ignored_signal),
 	T(masks), T(sigwaits), T(sigchld), T(timers), T(handlers), T(threads), T(thread_ends), T(thread_signals),
-	T(mappings), T(offsets), T(pipes), T(registers),
+	T(pidfds), T(vm_copies), T(mappings), T(remaps), T(dir_notify), T(offsets), T(pipes), T(registers),
 };
 
 int main(int argc, char **argv)

@@ -160,8 +160,8 @@ kill -0 "$pid" && echo is "$up"
 kill "$pid"; wait "$pid" 2>/dev/null; check waited 143 "$?"
 for i in 3 1 2; do (sleep "0.$i"; exit "$i") & pids[i]=$!; done
 for i in 1 2 3; do wait "${pids[i]}"; printf '%s ' "$?"; done; echo
-(sleep 0.05; exit 9) & (sleep 0.6; exit 8) &
-wait -n; check first 9 "$?"
+(exit 9) & (sleep 4; exit 8) & later=$!
+wait -n; check first 9 "$?"; kill "$later"
 wait
 check nochildren 127 "$(wait 999999 2>/dev/null; echo $?)"
 coproc doubler { while read -r x; do echo $((2 * x)); done; }
@@ -197,7 +197,7 @@ bash -c 'trap "echo debug >/dev/null" DEBUG; :'
 (trap 'echo child; exit 0' TERM; kill -TERM "$BASHPID"; sleep 1)
 bash -c 'trap "echo chld" CHLD; sleep 0.05 & wait; trap - CHLD'
 set -m
-sleep 0.2 & job=$!
+sleep 3 & job=$!
 [[ $(ps -o pgid= -p "$job" 2>/dev/null | tr -d ' ') == "$job" || ! -x /bin/ps ]] && echo a group of its own
 jobs -l | sed 's/[0-9]\{2,\}/PID/g; s/^\[1\]+ *[0-9]* /[1]+ PID /' | cut -c1-40
 kill -STOP "$job"
@@ -233,3 +233,68 @@ check lineno "$LINENO" "$((LINENO))"
 LC_ALL=C bash -c 'x=$(printf "\303\244"); echo ${#x}'
 x=$(printf '\303\244'); echo ${#x}
 history -c 2>/dev/null; fc -l 2>/dev/null; echo end
+
+section more pipelines
+seq 200 | awk '{ s += $1 } END { print s }'
+seq 5 | while read -r n; do echo $((n * n)); done | paste -sd, -
+{ echo one; echo two >&2; } 2>&1 | sort
+! false; check negated 0 "$?"
+(set -o pipefail; true | false | true; echo "$?")
+seq 20 | tee >(wc -l >count) >/dev/null; while [[ ! -s count ]]; do sleep 0.01; done; check tee 20 "$(<count)"
+seq 1000 | head -3; check "head's writer" "141 0" "$(seq 100000 | head -1 >/dev/null; echo "${PIPESTATUS[@]}")"
+diff <(printf '%s\n' a b c) <(printf '%s\n' a x c)
+cat <(cat <(cat <(echo nested)))
+exec 7> >(sed 's/^/seven: /'); seven=$!; echo through a substitution >&7; exec 7>&-; wait "$seven"
+
+section co-processes
+coproc upper { while read -r line; do echo "${line^^}"; done; }
+helper=$upper_PID
+for word in alpha beta gamma; do echo "$word" >&"${upper[1]}"; read -r answer <&"${upper[0]}"; echo "$answer"; done
+eval "exec ${upper[1]}>&-"
+wait "$helper"; check coprocess 0 "$?"
+
+section background jobs
+declare -A started
+for n in 1 2 3 4; do (sleep 0.0$n; exit "$n") & started[$!]=$n; done
+sum=0
+for pid in "${!started[@]}"; do wait "$pid"; status=$?; ((status == started[$pid])) || echo "wrong status $status"; ((sum += status)); done
+check "sum of statuses" 10 "$sum"
+(exit 9) & wait -n; check "wait -n" 9 "$?"
+wait 999999 2>/dev/null; check "not a child" 127 "$?"
+sleep 5 & while [[ $(</proc/$!/comm) != sleep ]]; do :; done; kill "$!"; wait "$!" 2>/dev/null; check killed 143 "$?"
+{
+	for sig in HUP INT TERM USR1; do
+		bash -c "kill -$sig \$\$; sleep 1"
+		echo "$sig $?"
+	done
+} 2>/dev/null
+(trap 'echo cleaned up' EXIT; exit 3) & wait "$!"; check "trap in a job" 3 "$?"
+seq 8 | xargs -P4 -n1 bash -c 'echo "job $0"' | sort
+
+section arrays again
+mapfile -t lines < <(printf '%s\n' zeta eta theta iota)
+check mapfile 4 "${#lines[@]}"
+IFS=$'\n' sorted=($(sort <<<"${lines[*]}")); unset IFS
+echo "${sorted[*]}"; echo "${sorted[@]:1:2}"; echo "${sorted[@]/eta/ETA}"
+declare -A ages=([ann]=31 [bob]=27 [cyd]=45)
+for name in $(printf '%s\n' "${!ages[@]}" | sort); do echo "$name ${ages[$name]}"; done
+unset 'ages[bob]'; check unset 2 "${#ages[@]}"
+matrix=(); for i in 0 1 2; do for j in 0 1 2; do matrix[i * 3 + j]=$((i * j)); done; done
+echo "${matrix[@]}"
+reference() { local -n target=$1; target+=(added); }
+reference sorted; echo "${sorted[-1]} ${#sorted[@]}"
+
+section files
+mkdir -p tree/{a,b}/{1,2}; touch tree/a/1/x tree/b/2/{y,z}
+find tree -type f | sort; shopt -s globstar nullglob; echo tree/**/[xyz]; echo tree/none*; shopt -u nullglob
+ln -s ../b/2 tree/a/link; (cd -P tree/a/link && basename "$PWD"); (cd -L tree/a/link && basename "$PWD")
+[[ tree/a/1/x -ef tree/a/1/../1/x ]] && echo the same file
+[[ -L tree/a/link && -d tree/a/link && ! -e tree/none ]] && echo tests of files
+umask 027; touch masked; stat -c %a masked; umask 022
+set -C; echo x 2>/dev/null >masked || echo noclobber; echo y >|masked; cat masked; set +C
+while read -r -u 9 first rest; do echo "$rest $first"; done 9<<'END'
+one two three
+four five
+END
+rm -r tree masked count
+echo end of all

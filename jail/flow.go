@@ -1,0 +1,177 @@
+//go:build linux && amd64
+
+package jail
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"oubliette/emulate/vnet"
+)
+
+// flowBacklog is how many datagrams wait for the host; more are lost.
+const flowBacklog = 64
+
+// maxDatagram is the longest there is.
+const maxDatagram = 64 << 10
+
+// flowKey is one socket of a guest's and whom it sends to.
+type flowKey struct {
+	s  *vnet.UDP
+	to netip.AddrPort
+}
+
+// flow is what a guest's UDP socket has at the host for one destination. It ends
+// with the socket, or when it was idle for long.
+type flow struct {
+	o       *outside
+	key     flowKey
+	out     chan []byte
+	used    atomic.Int64 // when last, Unix nanoseconds
+	unwatch func()
+	ended   bool
+}
+
+// Send is in vnet.Outside.
+func (o *outside) Send(s *vnet.UDP, to netip.AddrPort, data []byte) error {
+	if to.Port() == dnsPort && o.resolves() {
+		o.answer(data, func(b []byte) {
+			if b != nil {
+				s.Arrive(to, b)
+			}
+		})
+		return nil
+	}
+	address, err := o.destination(to)
+	if err != nil {
+		return err
+	}
+	key := flowKey{s, to}
+	f := o.flows[key]
+	if f == nil {
+		if !o.acquire() {
+			return nil // lost, as on a full queue
+		}
+		f = &flow{o: o, key: key, out: make(chan []byte, flowBacklog)}
+		o.flows[key] = f
+		f.unwatch = s.Queue().Watch(func() {
+			if s.Dead() {
+				f.end()
+			}
+		})
+		f.used.Store(time.Now().UnixNano())
+		o.run(func() {
+			defer o.release()
+			f.send(address)
+		})
+	}
+	select {
+	case f.out <- data:
+	default:
+	}
+	return nil
+}
+
+// end lets the sender finish.
+func (f *flow) end() {
+	if !f.ended {
+		f.ended = true
+		f.unwatch()
+		delete(f.o.flows, f.key)
+		close(f.out)
+	}
+}
+
+// send is the sending goroutine: it dials, too.
+func (f *flow) send(address string) {
+	defer f.o.w.box.post(f.end)
+	ctx, cancel := context.WithTimeout(f.o.last, dialTimeout)
+	conn, err := f.o.dial(ctx, "udp", address)
+	cancel()
+	if err != nil || conn == nil {
+		f.refused(err)
+		return
+	}
+	stop := context.AfterFunc(f.o.last, func() { _ = conn.Close() })
+	defer stop()
+	received := make(chan struct{})
+	f.o.run(func() {
+		defer close(received)
+		f.receive(conn)
+	})
+	for open := true; open; {
+		var data []byte
+		select {
+		case data, open = <-f.out:
+			if open {
+				f.used.Store(time.Now().UnixNano())
+				if _, err := conn.Write(data); err != nil {
+					f.refused(err)
+				}
+			}
+		case <-received:
+			open = false
+		}
+	}
+	_ = conn.Close()
+	<-received
+}
+
+// refused tells the socket what ICMP told the host's.
+func (f *flow) refused(err error) {
+	if isRefused(err) {
+		f.o.w.box.post(func() { f.key.s.Refused(unix.ECONNREFUSED) })
+	}
+}
+
+func isRefused(err error) bool { return errors.Is(err, unix.ECONNREFUSED) }
+
+// receive is the receiving goroutine: until conn is closed, or nothing was sent or
+// received for long.
+func (f *flow) receive(conn net.Conn) {
+	buf := make([]byte, maxDatagram)
+	for {
+		last := time.Unix(0, f.used.Load())
+		if time.Since(last) >= udpIdle {
+			return
+		}
+		_ = conn.SetReadDeadline(last.Add(udpIdle))
+		n, err := conn.Read(buf)
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			continue
+		case isRefused(err):
+			f.refused(err)
+			continue
+		case err != nil:
+			return
+		}
+		f.used.Store(time.Now().UnixNano())
+		if !f.o.bring(f.key.s, f.key.to, buf[:n]) {
+			return
+		}
+	}
+}
+
+// bring gives a datagram to a guest's socket and waits until it is there. false:
+// the jail has ended.
+func (o *outside) bring(s *vnet.UDP, from netip.AddrPort, p []byte) bool {
+	data, done := append([]byte(nil), p...), make(chan struct{})
+	o.w.box.post(func() {
+		s.Arrive(from, data)
+		close(done)
+	})
+	select {
+	case <-done:
+		return true
+	case <-o.ctx.Done():
+		return false
+	}
+}

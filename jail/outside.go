@@ -1,0 +1,290 @@
+//go:build linux && amd64
+
+package jail
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"oubliette/emulate/vnet"
+	"oubliette/policy"
+)
+
+// Bounds of what a jail has of the host's network.
+const (
+	maxOutside  = 1024             // connections and flows at once, each one descriptor of the caller's
+	maxNames    = 1 << 16          // addresses that stand for names; 198.18.0.0/15 has twice as many
+	maxLookups  = 64               // at once
+	dialTimeout = 2 * time.Minute  // what Linux takes to give up (net.ipv4.tcp_syn_retries)
+	flushTime   = 5 * time.Second  // for what a guest wrote before its end
+	flushKilled = time.Second      // the same of a jail that was ended
+	udpIdle     = 60 * time.Second // until a flow is over: nf_conntrack_udp_timeout_stream is 120
+)
+
+// outside is the way between a jail's sockets and the host's network: what the
+// policy allows, under the names that it uses. It belongs to the warden's thread;
+// what may wait runs on goroutines that it counts.
+type outside struct {
+	w    *warden
+	dial func(ctx context.Context, network, address string) (net.Conn, error)
+	hook func(ctx context.Context, network, address string) (net.Listener, error)
+
+	host   bool                       // policy.Net.Host
+	lookup bool                       // names are the host resolver's
+	rules  map[string]map[uint16]bool // policy.Net.Allow by name or address; port 0 is any
+	index  map[string]int             // of names that have an address
+	names  []string
+
+	published []*publication
+	hooked    map[netip.AddrPort]*publication
+	pipes     map[*pipe]struct{}
+	flows     map[flowKey]*flow
+	given     []*packets
+
+	slots    chan struct{} // as many as there are connections
+	lookups  int
+	busy     int             // dials and lookups in progress, connections dialled
+	ctx      context.Context // ends with the last guest
+	cancel   func()
+	last     context.Context // ends when flushing must
+	cancelAt func()
+	wg       sync.WaitGroup
+	ended    bool
+}
+
+// newOutside makes the outside that policy and Jail ask for, and listens where
+// Publish says; nil if nothing is asked for.
+func (w *warden) newOutside(j *Jail, n policy.Net) (*outside, error) {
+	if !n.Host && len(n.Allow)+len(n.Publish)+len(j.Sockets) == 0 && j.Listen == nil {
+		return nil, nil
+	}
+	o := &outside{w: w, dial: j.Dial, hook: j.Listen, host: n.Host, lookup: n.Host && j.Dial == nil,
+		rules: make(map[string]map[uint16]bool), index: make(map[string]int), hooked: make(map[netip.AddrPort]*publication),
+		pipes: make(map[*pipe]struct{}), flows: make(map[flowKey]*flow), slots: make(chan struct{}, maxOutside)}
+	if o.dial == nil {
+		o.dial = new(net.Dialer).DialContext
+	}
+	for _, rule := range n.Allow {
+		name, port, err := policy.SplitAllow(rule)
+		if err != nil {
+			return nil, &Error{Op: "policy.Net", Err: err}
+		}
+		if o.rules[name] == nil {
+			o.rules[name] = make(map[uint16]bool)
+		}
+		o.rules[name][port] = true
+	}
+	o.ctx, o.cancel = context.WithCancel(context.Background())
+	o.last, o.cancelAt = context.WithCancel(context.Background())
+	for _, p := range n.Publish {
+		l, err := net.Listen("tcp", p.Host)
+		if err != nil {
+			o.close()
+			return nil, &Error{Op: "policy.Net publish " + p.Host, Err: err}
+		}
+		o.published = append(o.published, o.newPublication(l, uint16(p.Guest)))
+	}
+	return o, nil
+}
+
+// resolves says that there is anything to resolve names for.
+func (o *outside) resolves() bool { return o != nil && (o.host || len(o.rules) > 0) }
+
+// run runs fn on a goroutine that the jail's end waits for.
+func (o *outside) run(fn func()) {
+	o.wg.Add(1)
+	go func() {
+		defer o.wg.Done()
+		fn()
+	}()
+}
+
+// acquire takes one of the slots, release gives it back, on any goroutine.
+func (o *outside) acquire() bool {
+	select {
+	case o.slots <- struct{}{}:
+		return !o.ended
+	default:
+		return false
+	}
+}
+
+func (o *outside) release() { <-o.slots }
+
+// allowed says whether a rule names host and port.
+func (o *outside) allowed(host string, port uint16) bool {
+	r := o.rules[host]
+	return r[port] || r[0]
+}
+
+// destination is what an address of the guest's stands for, as Dial takes it.
+// ENETUNREACH: for nothing. ECONNREFUSED: for a host, but not at this port.
+func (o *outside) destination(to netip.AddrPort) (string, error) {
+	ip, port := to.Addr(), to.Port()
+	name := o.nameOf(ip)
+	switch {
+	case o.allowed(ip.String(), port):
+		return to.String(), nil
+	case ip.IsLoopback() && o.allowed("localhost", port):
+		return net.JoinHostPort("localhost", portText(port)), nil
+	case name != "" && (o.host || o.allowed(name, port)):
+		return net.JoinHostPort(name, portText(port)), nil
+	case name != "", o.rules[ip.String()] != nil, ip.IsLoopback(), ip == vnet.Outside4, ip == vnet.Outside6:
+		return "", unix.ECONNREFUSED
+	case o.host && !standIn4.Contains(ip) && !standIn6.Contains(ip):
+		return to.String(), nil
+	}
+	return "", unix.ENETUNREACH
+}
+
+// Route is in vnet.Outside. Every address has a name server.
+func (o *outside) Route(s vnet.Socket, to netip.AddrPort) error {
+	if to.Port() == dnsPort && o.resolves() {
+		return nil
+	}
+	if _, err := o.destination(to); err != unix.ECONNREFUSED {
+		return err
+	}
+	return nil
+}
+
+// Connect is in vnet.Outside. EADDRNOTAVAIL: there are too many connections.
+func (o *outside) Connect(s *vnet.TCP, to netip.AddrPort) error {
+	address, err := o.destination(to)
+	if to.Port() == dnsPort && err != nil && o.resolves() {
+		address, err = "", nil
+	}
+	if err != nil {
+		return err
+	}
+	if !o.acquire() {
+		return unix.EADDRNOTAVAIL
+	}
+	dial := o.dial
+	if address == "" {
+		dial = o.dialResolver
+	}
+	ctx, cancel := context.WithTimeout(o.ctx, dialTimeout)
+	gone := false
+	watch := s.Queue().Watch(func() {
+		if !s.Calls() {
+			gone = true
+			cancel()
+		}
+	})
+	o.busy++
+	o.run(func() {
+		conn, err := dial(ctx, "tcp", address)
+		cancel()
+		o.w.box.post(func() {
+			watch()
+			o.busy--
+			var far *vnet.TCP
+			if err == nil && conn == nil {
+				err = errors.New("Jail.Dial returned neither a connection nor an error")
+			}
+			if err == nil && !gone && !o.ended {
+				far, err = s.Established()
+			}
+			switch {
+			case far != nil:
+				o.busy++
+				o.newPipe(far, conn).dialled = true
+				return
+			case conn != nil:
+				o.run(func() { _ = conn.Close() })
+			}
+			o.release()
+			if err != nil && !gone && !o.ended {
+				s.Refused(dialErrno(err))
+			}
+		})
+	})
+	return nil
+}
+
+// dialErrno is what connect(2) says of an error of Dial's.
+func dialErrno(err error) unix.Errno {
+	var errno unix.Errno
+	var timeout interface{ Timeout() bool }
+	var name *net.DNSError
+	switch {
+	case errors.As(err, &errno):
+		switch errno {
+		case unix.ECONNREFUSED, unix.ETIMEDOUT, unix.ENETUNREACH, unix.EHOSTUNREACH, unix.ECONNRESET, unix.EACCES, unix.ENFILE:
+			return errno
+		case unix.EPERM: // a firewall's
+			return unix.EACCES
+		case unix.EMFILE:
+			return unix.ENFILE
+		}
+	case errors.As(err, &name):
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return unix.ETIMEDOUT
+	}
+	return unix.EHOSTUNREACH
+}
+
+// close ends everything once no guest is left: what they wrote still goes out.
+func (o *outside) close() {
+	if o == nil || o.ended {
+		return
+	}
+	o.ended = true
+	o.cancel()
+	for _, p := range o.published {
+		p.close()
+	}
+	for _, p := range o.hooked {
+		p.close()
+	}
+	for p := range o.pipes {
+		p.flush()
+	}
+	for _, f := range o.flows {
+		f.end()
+	}
+	for _, p := range o.given {
+		p.end()
+	}
+	patience := flushTime
+	if o.w.err != nil {
+		patience = flushKilled
+	}
+	timer := time.AfterFunc(patience, o.cancelAt)
+	o.wait()
+	timer.Stop()
+	o.cancelAt()
+	o.wait()
+}
+
+// wait waits for all goroutines and runs what they have posted, which may start
+// more to close what came too late.
+func (o *outside) wait() {
+	for {
+		o.wg.Wait()
+		posts := o.w.box.take()
+		if len(posts) == 0 {
+			return
+		}
+		for _, fn := range posts {
+			o.w.guard(fn)
+		}
+	}
+}
+
+// addrPort is a network address that has an IP address and a port.
+func addrPort(a net.Addr) (netip.AddrPort, bool) {
+	if a == nil || a.String() == "" {
+		return netip.AddrPort{}, false
+	}
+	ap, err := netip.ParseAddrPort(a.String())
+	return netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port()), err == nil && !strings.HasPrefix(a.Network(), "unix")
+}
