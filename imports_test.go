@@ -23,6 +23,7 @@ var arrows = map[string]string{
 	"internal/filter":     "policy internal/sysno github.com/elastic/go-seccomp-bpf golang.org/x/net/bpf",
 	"internal/loader":     "fdtable internal/stub",
 	"jail":                "policy emulate emulate/vfs emulate/vnet fdtable golang.org/x/net/dns/dnsmessage internal/abi internal/arena internal/dns internal/elfneeds internal/filter internal/loader internal/ptrace internal/stub internal/sysno go.uber.org/zap",
+	"jail/jailtest":       "jail policy emulate emulate/vfs",
 	"examples/run":        "jail policy",
 	"examples/convert":    "jail policy",
 	"examples/httpserver": "jail policy",
