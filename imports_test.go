@@ -29,6 +29,7 @@ var arrows = map[string]string{
 	"examples/httpserver": "jail policy",
 	"internal/dns":        "golang.org/x/net/dns/dnsmessage",
 	"examples/handler":    "jail policy emulate fdtable",
+	"examples/hermetic":   "",
 	"examples/worker":     "jail policy emulate",
 	"internal/abi":        "",
 	"internal/arena":      "",
