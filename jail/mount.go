@@ -92,6 +92,9 @@ func (w *warden) mountAt(p string, n vfs.Node) error {
 	case n == nil:
 		return errors.New("the Node is nil")
 	}
+	if c, ok := n.(vfs.Clocked); ok {
+		c.UseClock(w.now)
+	}
 	return w.sys.FS.Mount(path.Clean(p), n)
 }
 

@@ -29,7 +29,8 @@ type MemOptions struct {
 	Within *Quota // a bound shared with others; nil: none
 	Mode   uint32 // of the root directory; 0: 0755
 	Owner  Owner  // of the root directory
-	// Now is the clock of the time stamps; nil: time.Now.
+	// Now is the clock of the time stamps; nil: time.Now, and in a jail the
+	// jail's.
 	Now func() time.Time
 }
 
@@ -41,11 +42,14 @@ type Mem struct {
 	ino     uint64 // last one given
 	arena   *arena.Arena
 	settled map[*content]bool // those with a slot of arena
+
+	unclocked bool // MemOptions named no clock
 }
 
 // NewMem returns an empty file system; Root is what to mount.
 func NewMem(opt MemOptions) *Mem {
-	if opt.Now == nil {
+	unclocked := opt.Now == nil
+	if unclocked {
 		opt.Now = time.Now
 	}
 	if opt.Mode == 0 {
@@ -57,7 +61,7 @@ func NewMem(opt MemOptions) *Mem {
 	if opt.Inodes == 0 {
 		opt.Inodes = min(max(opt.Bytes/1024, 1024), 1<<20)
 	}
-	m := &Mem{opt: opt, quota: &Quota{Bytes: opt.Bytes, Inodes: opt.Inodes, Within: opt.Within}, settled: make(map[*content]bool)}
+	m := &Mem{opt: opt, quota: &Quota{Bytes: opt.Bytes, Inodes: opt.Inodes, Within: opt.Within}, settled: make(map[*content]bool), unclocked: unclocked}
 	m.root = m.newNode(unix.S_IFDIR|opt.Mode&0o7777, 0, opt.Owner)
 	m.root.parent = m.root
 	m.quota.add(0, 1)
