@@ -72,10 +72,17 @@ func sendfile(c *Call) (uint64, error) {
 	}
 	in.Retain()
 	defer in.Release()
-	if !seeks {
+	if toPipe { // what fits, as splice(2)
 		defer out.Retain().Release()
-		n, err := c.fileToPipe(spliceEnd{d: in, off: -1}, spliceEnd{d: out, pipe: to.pipe}, int(min(count, maxRW)), out.Flags&unix.O_NONBLOCK != 0)
-		return uint64(n), err
+		end := spliceEnd{d: in, off: -1}
+		if seeks {
+			end.off = at
+		}
+		n, err := c.fileToPipe(end, spliceEnd{d: out, pipe: to.pipe}, int(min(count, maxRW)), out.Flags&unix.O_NONBLOCK != 0)
+		if err != nil || !seeks {
+			return uint64(n), err
+		}
+		return uint64(n), c.setOffset(offset, in, at+int64(n))
 	}
 	t := transfer{c: c, d: out, n: min(count, maxRW), off: -1}
 	n, err := t.copy(from, at)
