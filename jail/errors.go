@@ -44,11 +44,21 @@ func (v *Violation) Unwrap() error { return unix.EPERM }
 
 // LimitError ends a jail that reached a bound of its policy.Limits.
 type LimitError struct {
-	Limit string // "wall", "tasks", …
+	Limit string // as in JSON: "memory", "output", "cpu" or "wall"
 	Bound string
+	Err   error // of "cpu" the *ExitError, if task 1 died of SIGXCPU or SIGKILL; else nil
 }
 
-func (e *LimitError) Error() string { return "jail: limit " + e.Limit + " (" + e.Bound + ") reached" }
+func (e *LimitError) Error() string {
+	s := "jail: limit " + e.Limit + " (" + e.Bound + ") reached"
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+// Unwrap is Err.
+func (e *LimitError) Unwrap() error { return e.Err }
 
 // ExitError is the guest's own end other than exit status 0.
 type ExitError struct {

@@ -35,6 +35,9 @@ func (j *Jail) spawn(cmd *exec.Cmd, pol policy.Policy) (*Process, error) {
 	if err := pol.Validate(); err != nil {
 		return nil, &Error{Op: "spawn", Err: err}
 	}
+	if err := canLimit(pol.Limits); err != nil {
+		return nil, err
+	}
 	w, err := newWarden(j, pol)
 	if err != nil {
 		return nil, err
@@ -102,7 +105,7 @@ func newWarden(j *Jail, pol policy.Policy) (_ *warden, err error) {
 		return nil, &Error{Op: "spawn", Err: err}
 	}
 	w.arena.InUse, w.arena.Limit = w.slotsInUse, pol.Limits.Disk
-	w.disk.Bytes = pol.Limits.Disk
+	w.disk.Bytes, w.disk.Inodes = pol.Limits.Disk, pol.Limits.Inodes
 	if w.arenaRead, err = w.arena.ReadOnly(); err != nil {
 		return nil, &Error{Op: "spawn", Err: err}
 	}
@@ -110,6 +113,7 @@ func newWarden(j *Jail, pol policy.Policy) (_ *warden, err error) {
 		return nil, err
 	}
 	id := pol.Identity
+	w.meters.start(pol.Limits)
 	w.sys = &emulate.System{Host: w, Hostname: id.Hostname, CPUs: id.CPUs, ArenaFDs: arenaFDs,
 		HideVDSO: !w.hostClock(), Limits: emulate.Limits{Tasks: pol.Limits.Tasks}}
 	if w.sys.Hostname == "" {
@@ -188,7 +192,8 @@ func (w *warden) discard() {
 // begin builds the guest's world and starts task 1, on the warden's thread.
 func (w *warden) begin(j *Jail, cmd *exec.Cmd) error {
 	id := w.policy.Identity
-	w.streams = streams{post: w.box.post, owner: vfs.Owner{UID: id.UID, GID: id.GID}, quit: -1}
+	w.streams = streams{post: w.box.post, owner: vfs.Owner{UID: id.UID, GID: id.GID}, quit: -1, output: &w.meters.output,
+		full: func() { w.reached("output", w.policy.Limits.Output) }}
 	if err := w.mount(j, cmd); err != nil {
 		return err
 	}

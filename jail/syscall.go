@@ -31,12 +31,21 @@ func (t *thread) syscall() {
 	t.rewound = 0
 	w.sys.Current = t.task
 	start := time.Now()
+	if w.policy.Limits.Calls > 0 {
+		if t.throttle(start) != nil {
+			return
+		}
+		start = time.Now()
+	}
 	w.stops(start)
 	result, err := w.answer(c)
 	if t.dead {
 		return
 	}
 	w.account(t, nr, result, err, time.Since(start))
+	if err == unix.ENOSPC || err == unix.EMFILE {
+		w.full(t, err)
+	}
 	t.finish(result, err)
 }
 

@@ -53,7 +53,8 @@ type warden struct {
 	parts       *parts
 	arena       *arena.Arena // of this jail's in-memory files
 	arenaRead   *os.File
-	disk        vfs.Quota // policy.Limits.Disk over all in-memory files
+	disk        vfs.Quota // policy.Limits.Disk and Inodes over all in-memory files
+	meters      meters
 	streams     streams
 	outside     *outside         // nil: there is none
 	terminal    *terminal        // Jail.Terminal, nil without
@@ -84,6 +85,7 @@ func (w *warden) run(start func() error) {
 		w.loaded(err)
 	}
 	w.loop()
+	w.meters.wall.most(int64(time.Since(w.meters.since)))
 	w.close()
 	w.loaded(w.err)
 }
@@ -172,8 +174,9 @@ func (w *warden) unknown(tid int, ws unix.WaitStatus) {
 	}
 	if ws.Exited() || ws.Signaled() {
 		p := w.doomed[tid]
-		if p != nil {
-			p.UsedBefore(usage(&w.usage))
+		if u := usage(&w.usage); p != nil {
+			p.UsedBefore(u)
+			w.meters.past += u.User + u.System
 		}
 		delete(w.doomed, tid)
 		delete(w.early, tid)
@@ -280,6 +283,7 @@ func (w *warden) endTask(t *thread, ws unix.WaitStatus, u emulate.Usage) {
 	if t.tid == t.tgid && w.sys.Task(t.task.TID) != t.task { // a leader while another thread called execve
 		t.task.Process.UsedBefore(u)
 	}
+	w.meters.ended(t, u)
 	if t.task.Process.PID == 1 && t.task == w.sys.Task(t.task.TID) {
 		w.status = ws
 	}

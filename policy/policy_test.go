@@ -214,7 +214,7 @@ func TestParseErrors(t *testing.T) {
 		{`{"calls": [{"calls": "read", "action": "kill"}]}`, "policy: line 1, column 22: calls[0].calls: a JSON string where a []string belongs"},
 		{"{\"limits\": {\n\"wall\": \"1x\"}}", `policy: line 2, column 9: limits.wall: "1x" is no time: write it like 1m30s`},
 		{"{\"limits\": {\n\"disk\": \"1G\"}}", "policy: line 2, column 9: limits.disk: a JSON string where a int64 belongs"},
-		{"{\"limits\": {\n\"dsk\": 1}}", "policy: line 2, column 1: limits.dsk: is no field here; the fields are memory, tasks, files, disk, cpu, wall"},
+		{"{\"limits\": {\n\"dsk\": 1}}", "policy: line 2, column 1: limits.dsk: is no field here; the fields are memory, tasks, files, disk, inodes, output, cpu, wall, calls"},
 		{`{"time": {"start": {}}}`, "policy: line 1, column 20: time.start: write a time like"},
 	} {
 		_, err := policy.Parse([]byte(c.text))

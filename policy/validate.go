@@ -215,7 +215,8 @@ func (ps *problems) limits(l Limits) {
 		n    int64
 	}{
 		{"memory", l.Memory}, {"tasks", int64(l.Tasks)}, {"files", int64(l.Files)},
-		{"disk", l.Disk}, {"cpu", int64(l.CPU)}, {"wall", int64(l.Wall)},
+		{"disk", l.Disk}, {"inodes", l.Inodes}, {"output", l.Output}, {"cpu", int64(l.CPU)}, {"wall", int64(l.Wall)},
+		{"calls", int64(l.Calls)},
 	} {
 		if v.n < 0 {
 			ps.add("limits."+v.name, "is negative: leave it out for no bound")

@@ -214,8 +214,8 @@ func TestFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var stats map[string]jail.CallStats
-	if err := json.Unmarshal(text, &stats); err != nil || stats["write"].Bytes != 16 || stats["write"].Stops != 2 || stats["write"].Time <= 0 {
+	var stats jail.Stats
+	if err := json.Unmarshal(text, &stats); err != nil || stats.Calls["write"].Bytes != 16 || stats.Calls["write"].Stops != 2 || stats.Calls["write"].Time <= 0 {
 		t.Errorf("%v: %s", err, text)
 	}
 	text, err = os.ReadFile(filepath.Join(cmd.Dir, "t"))
