@@ -33,7 +33,7 @@ var full = policy.Policy{
 		{Guest: "/dev", Kind: policy.KindDev},
 		{Guest: "/proc", Kind: policy.KindProc},
 	},
-	Limits: policy.Limits{Memory: 1 << 30, Tasks: 5, Files: 64, Disk: 1 << 20, CPU: 90 * time.Second, Wall: time.Hour},
+	Limits: policy.Limits{Memory: 1 << 30, Tasks: 5, Files: 64, Disk: 1 << 20, CPU: 90 * time.Second, Wall: time.Hour, Inodes: 7, Output: 8, Calls: 9},
 	Net:    policy.Net{Host: true, Allow: []string{"example.com:443"}, Publish: []policy.Publish{{Host: ":80", Guest: 8080}}},
 	Identity: policy.Identity{
 		UID: 5, GID: 6, Groups: []uint32{7, 8}, Hostname: "here", CPUs: 2,
