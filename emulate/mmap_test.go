@@ -132,3 +132,32 @@ func TestMmapSealed(t *testing.T) {
 func memoryAt(at uint64) []byte {
 	return unsafe.Slice((*byte)(*(*unsafe.Pointer)(unsafe.Pointer(&at))), 4096)
 }
+
+// TestMmapAccessed: mapping a file is an access to it.
+func TestMmapAccessed(t *testing.T) {
+	Twin(t, func(s *Script) {
+		if s.Emulated {
+			mapper(t, s.Guest)
+		}
+		f := s.Open("openat", cwd, "/f", unix.O_CREAT|unix.O_RDWR, 0o644)
+		s.Call("write", f, []byte("content"), 7)
+		moved := func(access func()) bool {
+			var st unix.Stat_t
+			s.Quiet("utimensat", f, nil, &[4]int64{1000, 0, 2000, 0}, 0)
+			access()
+			s.Quiet("fstat", f, &st)
+			return st.Atim.Sec > 2000
+		}
+		read := moved(func() { s.Quiet("pread64", f, make([]byte, 1), 1, 0) }) // not on noatime mounts
+		for _, flags := range []int{unix.MAP_SHARED, unix.MAP_PRIVATE} {
+			mapped := moved(func() {
+				at, errno := s.Quiet("mmap", nil, 4096, unix.PROT_READ, flags, f, 0)
+				s.Logf("mmap %v", errno)
+				if !s.Emulated {
+					s.Quiet("munmap", at, 4096)
+				}
+			})
+			s.Logf("as a read: %v", mapped == read)
+		}
+	})
+}

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"oubliette/policy"
 )
 
 // Error is a refusal or failure of ours, not the guest's.
@@ -29,6 +31,9 @@ type Violation struct {
 	Args [6]uint64
 	PID  int // of the guest process, as the guest knows it
 	Rule string
+	// Why is the policy's side of it: the rule that decided and what would
+	// permit the call. Zero for a call of another ABI.
+	Why policy.Explanation
 }
 
 func (v *Violation) Error() string {

@@ -130,7 +130,7 @@ func ExampleExitError() {
 
 func ExampleViolation() {
 	p := policy.Tool()
-	p.Calls = append(p.Calls, policy.Rule{Calls: []string{"mkdir"}, Action: policy.Kill})
+	p.Calls = append([]policy.Rule{{Calls: []string{"mkdir"}, Action: policy.Kill}}, p.Calls...)
 	proc, err := jail.Spawn(exec.Command("/bin/mkdir", "/tmp/d"), p)
 	if err == nil {
 		err = proc.Wait()

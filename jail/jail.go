@@ -82,7 +82,9 @@ type Jail struct {
 	// it fails: they are closed when no guest has them any more. One Spawn only.
 	Sockets map[int]any
 
-	// Logger gets warnings and audit records. nil: silence.
+	// Logger gets warnings, and audit records: a call that has no handler, once
+	// each, and every call that a rule with Audit decides. Their field "why" is a
+	// [policy.Explanation]. nil: silence.
 	Logger *zap.Logger
 
 	// Trace is called after every call that stopped, on the jail's thread: it

@@ -59,15 +59,18 @@ func (w *warden) answer(c *emulate.Call) (uint64, error) {
 	if row.conditional {
 		d = w.calls.table.Lookup(c.Nr, c.Args)
 	}
+	if d.Audit {
+		w.audit("call audited", c, d)
+	}
 	switch d.Action {
 	case policy.Emulate:
 		if row.do == nil {
-			w.missing(c)
+			w.missing(c, d)
 			return 0, unix.ENOSYS
 		}
 		result, err := row.do(c)
 		if v, ok := err.(*Violation); ok {
-			w.fail(&Violation{Call: row.name, Args: c.Args, PID: c.Task.Process.PID, Rule: v.Rule})
+			w.fail(&Violation{Call: row.name, Args: c.Args, PID: c.Task.Process.PID, Rule: v.Rule, Why: w.explain(c)})
 			return 0, emulate.ErrGone
 		}
 		return result, err
@@ -76,7 +79,7 @@ func (w *warden) answer(c *emulate.Call) (uint64, error) {
 	case policy.Deny:
 		return 0, unix.Errno(d.Errno)
 	}
-	w.fail(&Violation{Call: w.callName(c.Nr), Args: c.Args, PID: c.Task.Process.PID, Rule: w.ruleText(d.Rule)})
+	w.fail(&Violation{Call: w.callName(c.Nr), Args: c.Args, PID: c.Task.Process.PID, Rule: w.ruleText(d.Rule), Why: w.explain(c)})
 	return 0, emulate.ErrGone
 }
 

@@ -64,7 +64,7 @@ func (p *parts) compile(pol policy.Policy) (*calls, error) {
 		c.rows[nr].decision = c.table.Lookup(nr, [6]uint64{})
 	}
 	for _, r := range pol.Calls {
-		for _, name := range r.Calls {
+		for _, name := range r.Names() {
 			if nr, ok := sysno.Number(name); ok && len(r.When) > 0 {
 				c.rows[nr].conditional = true
 			}
@@ -79,7 +79,7 @@ func (p *parts) compile(pol policy.Policy) (*calls, error) {
 // lie files of other jails.
 func refuseDescriptors(rules []policy.Rule) error {
 	for i, r := range rules {
-		for _, name := range r.Calls {
+		for _, name := range r.Names() {
 			nr, ok := sysno.Number(name)
 			if !ok || r.Action != policy.Allow || !slices.Contains(strings.Fields(baseTable().rows[nr].args), "fd") ||
 				name == "mmap" && slices.ContainsFunc(r.When, anonymous) {
@@ -103,7 +103,7 @@ var checkFilter = os.Getenv("OUBLIETTE_STRICT") == "1"
 
 func sameRule(a, b policy.Rule) bool {
 	return a.Action == b.Action && a.Errno == b.Errno && a.Reason == b.Reason &&
-		slices.Equal(a.Calls, b.Calls) && slices.Equal(a.When, b.When)
+		a.Audit == b.Audit && a.From == b.From && slices.Equal(a.Calls, b.Calls) && slices.Equal(a.When, b.When)
 }
 
 // copyRules is rules on its own: the caller may change the policy after Spawn.

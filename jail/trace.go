@@ -8,9 +8,11 @@ import (
 	"strings"
 	"time"
 
+	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
 	"oubliette/emulate"
+	"oubliette/policy"
 )
 
 // traceEvent describes a call that was answered, strace-like, after the kinds of
@@ -91,5 +93,18 @@ func (w *warden) ruleText(i int) string {
 	if i < 0 {
 		return "no rule of the policy names it, and its default is kill"
 	}
-	return fmt.Sprintf("rule %d of the policy: %s", i, w.policy.Calls[i])
+	return fmt.Sprintf("rule %d of the policy: %s", i, w.calls.rules[i])
+}
+
+// explain is what the policy says of c.
+func (w *warden) explain(c *emulate.Call) policy.Explanation {
+	return policy.Policy{Calls: w.calls.rules, Default: w.calls.byElse}.Explain(w.callName(c.Nr), c.Args)
+}
+
+// audit records a call and how the policy came to answer it so.
+func (w *warden) audit(msg string, c *emulate.Call, d policy.Decision) {
+	if ce := w.log.Check(zap.InfoLevel, msg); ce != nil {
+		ce.Write(zap.String("call", w.callName(c.Nr)), zap.Int("pid", c.Task.Process.PID), zap.Uint64s("args", c.Args[:]),
+			zap.String("action", string(d.Action)), zap.Reflect("why", w.explain(c)))
+	}
 }

@@ -332,13 +332,10 @@ func (w *warden) warn(msg, call string, err error) {
 }
 
 // missing logs a call without a handler, once each.
-func (w *warden) missing(c *emulate.Call) {
+func (w *warden) missing(c *emulate.Call, d policy.Decision) {
 	name := w.callName(c.Nr)
-	if w.logged[name]++; w.logged[name] > 1 {
-		return
-	}
-	if ce := w.log.Check(zap.InfoLevel, "call not emulated"); ce != nil {
-		ce.Write(zap.String("call", name), zap.Int("pid", c.Task.Process.PID), zap.Uint64s("args", c.Args[:]))
+	if w.logged[name]++; w.logged[name] == 1 {
+		w.audit("call not emulated", c, d)
 	}
 }
 

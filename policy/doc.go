@@ -8,9 +8,11 @@
 //
 // # Starting points
 //
-// [Prison] shows a program nothing but itself and its standard streams, [Tool] the
-// host's programs and libraries, [Overlay] the caller's whole world under a layer
-// that takes every write. All three are ordinary values to change:
+// From the strictest to the widest: [Strict] lets a static program read, write and
+// exit; [Prison] shows any program nothing but itself and its standard streams,
+// [Tool] the host's programs and libraries, [Server] a private /var besides;
+// [Overlay] is the caller's whole world under a layer that takes every write. All
+// are ordinary values to change:
 //
 //	p := policy.Prison()
 //	p.Mounts = append(p.Mounts, policy.Mount{Guest: "/data", Kind: policy.KindHost, Host: "/srv/data"})
@@ -25,13 +27,27 @@
 // Rules are an ordered list; the first that names the call and whose conditions
 // all hold decides, and [Policy.Default] decides the rest. [Policy.Lookup] is the
 // meaning; the seccomp filter and [Table] are shortcuts that are tested against
-// it. To forbid something a preset permits, put a rule before its rules:
+// it. To forbid something a preset permits, put a rule before its rules, and Audit
+// to have it recorded:
 //
-//	p.Calls = append([]policy.Rule{{Calls: []string{"mprotect"}, Action: policy.Deny, Errno: "EPERM"}}, p.Calls...)
+//	p.Calls = append([]policy.Rule{{Calls: []string{"mprotect"}, Action: policy.Deny, Errno: "EPERM", Audit: true}}, p.Calls...)
+//
+// A rule may name a part for all its calls: [Files], [Sockets], [Processes]. Every
+// call is in one part, and [Parts] makes rules that give a guest some of them; so
+// this is Prison without sockets and new processes:
+//
+//	p := policy.Prison()
+//	p.Calls = policy.Parts(slices.DeleteFunc(policy.PartNames(), func(s string) bool {
+//		return s == policy.Sockets || s == policy.Processes
+//	})...)
+//
+// [Policy.Explain] tells of a call which rule decides it, what would permit it and
+// what that would cost; [Policy.Surface] tells of a policy what it lets a guest do
+// to the host's kernel, and through which of our code.
 //
 // [Emulate] is the usual answer: the handler of that name answers from the
 // virtual world, and a call that has none fails with ENOSYS. So io_uring_setup,
-// userfaultfd, kcmp and everything not written yet need no rule.
+// userfaultfd and everything else in [Absent] is as harmless as what is denied.
 // [Allow] lets the real kernel answer. [Native] lists the calls for which that is
 // safe, each with its reason; think as hard before adding one.
 //
@@ -48,7 +64,8 @@
 // # JSON
 //
 // [Parse] is strict, because a field that is misspelt in a policy is a hole: it
-// refuses what it does not know, with line and column. [Policy.Format] writes.
+// refuses what it does not know, with line, column and path. [Policy.Format]
+// writes, and [Schema] is for editors.
 //
 // # What it does not protect against
 //

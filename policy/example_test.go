@@ -21,8 +21,8 @@ func Example() {
 	fmt.Println(p.Lookup("openat", [6]uint64{}))
 	// Output:
 	// <nil>
-	// {deny 13 0}
-	// {emulate 0 -1}
+	// {deny 13 0 false}
+	// {emulate 0 31 false}
 }
 
 func ExamplePolicy_String() {
@@ -56,8 +56,8 @@ func ExampleNative() {
 		fmt.Println(r)
 	}
 	// Output:
-	// allow mmap if arg3&0x20 == 0x20 # memory with no file behind it
-	// allow munmap mprotect brk # the guest's own mappings; those of the arena cannot become writable
+	// allow mmap if arg3&0x20 == 0x20 # @memory: memory with no file behind it
+	// allow munmap mprotect brk # @memory: the guest's own mappings; those of the arena cannot become writable
 }
 
 func ExampleCondition() {

@@ -11,14 +11,16 @@ type Decision struct {
 	Action Action // never empty
 	Errno  int    // of a Deny: the Linux number
 	Rule   int    // index in Policy.Calls of the rule that decided; -1: Default
+	Audit  bool   // the rule's
 }
 
 // Lookup is the meaning of a policy: the first rule that names call and whose
 // conditions hold decides, else Default. Whatever else answers the question, a
 // filter or a [Table], must answer the same.
 func (p Policy) Lookup(call string, args [6]uint64) Decision {
+	part := infoOf(call).part
 	for i, r := range p.Calls {
-		if slices.Contains(r.Calls, call) && r.matches(args) {
+		if r.about(call, part) && r.matches(args) {
 			return r.decision(i)
 		}
 	}
@@ -33,13 +35,13 @@ func (r Rule) matches(args [6]uint64) bool {
 func (r Rule) decision(i int) Decision {
 	switch r.Action {
 	case Emulate, Allow:
-		return Decision{Action: r.Action, Rule: i}
+		return Decision{Action: r.Action, Rule: i, Audit: r.Audit}
 	case Deny:
 		if n, ok := errno(r.Errno); ok {
-			return Decision{Action: Deny, Errno: n, Rule: i}
+			return Decision{Action: Deny, Errno: n, Rule: i, Audit: r.Audit}
 		}
 	}
-	return Decision{Action: Kill, Rule: i}
+	return Decision{Action: Kill, Rule: i, Audit: r.Audit}
 }
 
 // Holds tells whether args satisfy c. A condition that [Policy.Validate] refuses
@@ -85,7 +87,7 @@ type candidate struct {
 func (p Policy) Table() *Table {
 	t := &Table{byElse: Rule{Action: p.Default}.decision(-1)}
 	for i, r := range p.Calls {
-		for _, name := range r.Calls {
+		for _, name := range r.Names() {
 			if nr, ok := sysno.Number(name); ok {
 				t.rules[nr] = append(t.rules[nr], candidate{r, r.decision(i)})
 			}

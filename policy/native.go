@@ -9,6 +9,7 @@ const (
 	sigchld      = 17
 	archSetFS    = 0x1002
 	archGetFS    = 0x1003
+	cloneThread  = 0x10000
 	futexOptions = 128 | 256 // FUTEX_PRIVATE_FLAG, FUTEX_CLOCK_REALTIME
 )
 
@@ -46,7 +47,7 @@ func Native() []Rule {
 		rules = append(rules, allow(op.name+": addresses in the guest's memory only", "futex").
 			when(1, intBits&^futexOptions, "==", op.value))
 	}
-	return append(rules,
+	rules = append(rules,
 		Rule{Calls: []string{"futex"}, Action: Deny, Errno: "ENOSYS",
 			Reason: "the priority-inheriting ones take a thread id out of memory, which would be one of the host's"},
 		allow("the thread's own signal mask, and what is pending for it", "rt_sigprocmask", "rt_sigpending", "rt_sigsuspend"),
@@ -60,6 +61,10 @@ func Native() []Rule {
 		allow("gives the processor away", "sched_yield"),
 		allow("ends this thread, or this process, alone; the warden sees it go", "exit", "exit_group"),
 	)
+	for i, r := range rules {
+		rules[i].From = infoOf(r.Calls[0]).part
+	}
+	return rules
 }
 
 // allow lets calls through for a reason.

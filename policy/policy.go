@@ -49,7 +49,8 @@ type Policy struct {
 
 // Rule says what happens to some calls.
 type Rule struct {
-	// Calls names system calls as the man pages do (openat, getdents64).
+	// Calls names system calls as the man pages do (openat, getdents64), or
+	// whole parts (@files).
 	Calls []string `json:"calls"`
 	// When must all hold for the rule to match.
 	When []Condition `json:"when,omitempty"`
@@ -57,8 +58,14 @@ type Rule struct {
 	Action Action `json:"action"`
 	// Errno is the error name of a Deny ("EPERM"); empty means ENOSYS.
 	Errno string `json:"errno,omitempty"`
+	// Audit has each call that the rule decides recorded by the jail's logger,
+	// one that is allowed too: it stops then, and costs what stops cost.
+	Audit bool `json:"audit,omitempty"`
 	// Reason is why, for whoever reads the policy.
 	Reason string `json:"reason,omitempty"`
+	// From names the part or preset that the rule comes from; "": the policy's
+	// own. It decides nothing.
+	From string `json:"from,omitempty"`
 }
 
 // Condition compares one argument: arg & Mask (all bits if 0) Op Value.

@@ -21,7 +21,7 @@ var full = policy.Policy{
 	Calls: []policy.Rule{
 		{Calls: []string{"mmap"}, When: []policy.Condition{{Arg: 3, Mask: 0x20, Op: "==", Value: 0x20}}, Action: policy.Allow, Reason: "own memory"},
 		{Calls: []string{"openat", "open"}, Action: policy.Deny, Errno: "EACCES"},
-		{Calls: []string{"reboot"}, Action: policy.Kill},
+		{Calls: []string{"reboot", policy.Sockets}, Action: policy.Kill, Audit: true, From: "Example"},
 	},
 	Default: policy.Emulate,
 	Mounts: []policy.Mount{
@@ -114,6 +114,7 @@ func TestOrder(t *testing.T) {
 }
 
 func TestValidate(t *testing.T) {
+	behind := policy.Policy{Calls: append(policy.Parts(policy.Memory, policy.Changes), policy.Rule{Calls: []string{"mkdir"}, Action: policy.Kill})}
 	rule := func(r policy.Rule) policy.Policy {
 		return policy.Policy{Calls: []policy.Rule{{Calls: []string{"read"}, Action: policy.Emulate}, r}}
 	}
@@ -131,6 +132,14 @@ func TestValidate(t *testing.T) {
 		"prison":         {policy.Prison(), ""},
 		"tool":           {policy.Tool(), ""},
 		"overlay":        {policy.Overlay(), ""},
+		"strict":         {policy.Strict(), ""},
+		"server":         {policy.Server(), ""},
+		"unknown part":   {rule(policy.Rule{Calls: []string{"@file"}, Action: policy.Kill}), `calls[1].calls[0]: no part is named "@file": write one of @stdio @descriptors @poll`},
+		"allowed part":   {rule(policy.Rule{Calls: []string{policy.Processes}, Action: policy.Allow}), "calls[1].calls[0]: clone may not be allowed"},
+		"no argument":    {rule(policy.Rule{Calls: []string{"openat", "close"}, When: []policy.Condition{{Arg: 1, Op: "=="}}, Action: policy.Kill}), "calls[1].when[0].arg: close has 1 arguments, and arg 1 would be another"},
+		"part's lacks":   {rule(policy.Rule{Calls: []string{policy.IDs}, When: []policy.Condition{{Op: "=="}}, Action: policy.Kill}), "calls[1].when[0].arg: getuid has 0 arguments"},
+		"contradiction":  {rule(policy.Rule{Calls: []string{"read"}, When: []policy.Condition{{Op: "==", Value: 1}, {Op: "==", Mask: 0xff, Value: 2}}, Action: policy.Kill}), "calls[1].when[1]: never holds together with calls[1].when[0] (arg0 == 0x1)"},
+		"behind a part":  {behind, "calls[6]: never decides, because the first rule that matches does, which is calls[5] (emulate @changes"},
 		"no call":        {rule(policy.Rule{Action: policy.Kill}), "calls[1].calls: names no call"},
 		"unknown call":   {rule(policy.Rule{Calls: []string{"read", "opanat"}, Action: policy.Kill}), `calls[1].calls[1]: no x86-64 call is named "opanat": write openat`},
 		"strange call":   {rule(policy.Rule{Calls: []string{"frobnicate"}, Action: policy.Kill}), `calls[1].calls[0]: no x86-64 call is named "frobnicate": see syscalls(2)`},
@@ -179,6 +188,7 @@ func TestValidate(t *testing.T) {
 func TestJSON(t *testing.T) {
 	for name, p := range map[string]policy.Policy{
 		"zero": {}, "full": full, "prison": policy.Prison(), "tool": policy.Tool(), "overlay": policy.Overlay(),
+		"strict": policy.Strict(), "server": policy.Server(),
 	} {
 		text, err := p.Format()
 		if err != nil {
@@ -206,8 +216,10 @@ func TestParseErrors(t *testing.T) {
 		{"{} {}", "policy: line 1, column 4: invalid character '{' after top-level value"},
 		{"[]", "policy: line 1, column 1: a JSON array where a policy.Policy belongs"},
 		{"{\n \"Calls\": []}", "policy: line 2, column 2: Calls: is no field here; the fields are calls, default, mounts, limits, net, identity, time, seed"},
-		{`{"calls": [{"calls": ["read"], "wen": []}]}`, "policy: line 1, column 32: calls[0].wen: is no field here; the fields are calls, when, action, errno, reason"},
+		{`{"calls": [{"calls": ["read"], "wen": []}]}`, "policy: line 1, column 32: calls[0].wen: is no field here; the fields are calls, when, action, errno, audit, reason, from"},
 		{`{"default": "kill", "default": "emulate"}`, "policy: line 1, column 21: default: is there twice: remove one"},
+		{`{"calls": [{"calls": ["read", "@sokcets"], "action": "kill"}]}`, `policy: line 1, column 31: calls[0].calls[1]: no part is named "@sokcets": write one of @stdio`},
+		{`{"calls": [{"calls": ["close"], "action": "kill", "when": [{"op": "==", "arg": 1}]}]}`, "policy: line 1, column 80: calls[0].when[0].arg: close has 1 arguments"},
 		{"{\"calls\": [\n{\"calls\": [\"raed\"], \"action\": \"kill\"}]}", `policy: line 2, column 12: calls[0].calls[0]: no x86-64 call is named "raed": write read`},
 		{"{\"calls\": [\n{\"calls\": [\"read\"]}]}", "policy: line 2, column 1: calls[0].action: is missing: write kill, emulate, allow or deny"},
 		{`{"calls": [{"calls": ["read"], "action": "kill", "when": [{"arg": "0", "op": "=="}]}]}`, "policy: line 1, column 67: calls[0].when[0].arg: a JSON string where a int belongs"},

@@ -16,13 +16,28 @@ const (
 	guestHome = "/home/guest"
 )
 
-// Prison is the narrowest policy under which a program runs: it sees standard
-// input, output and error, its own executable, interpreter and libraries, a few
-// devices, and nothing else. Give it more by adding mounts.
+// Strict is the narrowest policy under which a program runs: it reads and writes
+// the descriptors it is given, computes in memory of its own, and exits. All else
+// is ENOSYS, opening its libraries too, so it must be linked statically; one of C
+// runs. What it prints and how it exits is all there is to judge of it.
+func Strict() Policy {
+	return Policy{
+		Calls:    append(Native(), Parts(Stdio)...),
+		Default:  Deny,
+		Mounts:   []Mount{{Guest: "/", Kind: KindProgram}}, // for the loader, the guest cannot look
+		Limits:   Limits{Tasks: 1, Files: 64, Disk: 1 << 20},
+		Identity: Identity{UID: guestID, GID: guestID, Hostname: "oubliette"},
+	}
+}
+
+// Prison is the narrowest policy under which any program runs: every call is
+// answered, out of a world in which there is standard input, output and error, the
+// program's own executable, interpreter and libraries, a few devices, and nothing
+// else. Give it more by adding mounts, and less by naming fewer [Parts].
 func Prison() Policy {
 	return Policy{
-		Calls:   Native(),
-		Default: Emulate,
+		Calls:   Parts(PartNames()...),
+		Default: Deny,
 		Mounts: []Mount{
 			{Guest: "/", Kind: KindProgram},
 			{Guest: "/dev", Kind: KindDev},
@@ -45,8 +60,8 @@ func Prison() Policy {
 // Tool looks at the host to list what exists; the policy is data like any other.
 func Tool() Policy {
 	p := Policy{
-		Calls:   Native(),
-		Default: Emulate,
+		Calls:   Parts(PartNames()...),
+		Default: Deny,
 		Mounts: []Mount{
 			{Guest: "/dev", Kind: KindDev},
 			{Guest: "/dev/shm", Kind: KindMemory, Mode: 0o1777},
@@ -71,6 +86,26 @@ func Tool() Policy {
 			p.Mounts = append(p.Mounts, Mount{Guest: path, Kind: KindHost, Host: path, Frozen: true, Optional: true})
 		}
 	}
+	return p
+}
+
+// Server is [Tool] for a program that serves: on the jail's own network, it may
+// listen at ports from 1024, and it may write in a private /var with the usual
+// directories, /run and /tmp. What it serves, its configuration and the port that
+// the host has of it are to be added:
+//
+//	p := policy.Server()
+//	p.Mounts = append(p.Mounts,
+//		policy.Mount{Guest: "/srv", Kind: policy.KindHost, Host: "/srv/site", Frozen: true},
+//		policy.Mount{Guest: "/var/log/nginx", Kind: policy.KindMemory})
+//	p.Net.Publish = []policy.Publish{{Host: "127.0.0.1:8080", Guest: 8080}}
+func Server() Policy {
+	p := Tool()
+	writable := []Mount{{Guest: "/var", Kind: KindMemory}}
+	for _, dir := range []string{"cache", "lib", "lock", "log", "run", "spool"} {
+		writable = append(writable, Mount{Guest: "/var/" + dir, Kind: KindMemory})
+	}
+	p.Mounts = append(writable, p.Mounts...) // before Tool's /var/tmp
 	return p
 }
 
@@ -135,8 +170,8 @@ func Overlay() Policy {
 		id.Groups = append(id.Groups, uint32(g))
 	}
 	return Policy{
-		Calls:   Native(),
-		Default: Emulate,
+		Calls:   Parts(PartNames()...),
+		Default: Deny,
 		Mounts: []Mount{
 			{Guest: "/", Kind: KindHost, Host: "/", Write: true, Overlay: true},
 			{Guest: "/dev", Kind: KindDev},

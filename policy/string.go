@@ -3,6 +3,7 @@ package policy
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -44,6 +45,9 @@ func (p Policy) String() string {
 // String is the rule in one line.
 func (r Rule) String() string {
 	s := string(cmp.Or(r.Action, Kill))
+	if r.Audit {
+		s = "audit " + s
+	}
 	if r.Action == Deny {
 		s += " " + cmp.Or(r.Errno, "ENOSYS")
 	}
@@ -51,8 +55,12 @@ func (r Rule) String() string {
 	for i, c := range r.When {
 		s += map[bool]string{true: " if ", false: " and "}[i == 0] + c.String()
 	}
-	if r.Reason != "" {
-		s += " # " + strings.ReplaceAll(r.Reason, "\n", " ")
+	why := strings.ReplaceAll(r.Reason, "\n", " ")
+	if r.From != "" && !slices.Contains(r.Calls, r.From) {
+		why = strings.TrimSuffix(r.From+": "+why, ": ")
+	}
+	if why != "" {
+		s += " # " + why
 	}
 	return s
 }

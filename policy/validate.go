@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -58,6 +59,7 @@ func (p Policy) Validate() error {
 	for i, r := range p.Calls {
 		ps.rule(item("calls", i), r)
 	}
+	ps.order(p.Calls)
 	switch p.Default {
 	case "", Kill, Emulate, Deny:
 	case Allow:
@@ -83,15 +85,23 @@ func (ps *problems) rule(where string, r Rule) {
 		ps.add(where+".calls", "names no call: the policy's default is for all calls without a rule")
 	}
 	for i, name := range r.Calls {
-		at := item(where+".calls", i)
-		if _, ok := sysno.Number(name); !ok {
-			ps.add(at, "no x86-64 call is named %q%s", name, suggest(name))
-		} else if why := mustStop[name]; why != "" && r.Action == Allow {
-			ps.add(at, "%s may not be allowed (%s): emulate or deny it", name, why)
-		}
+		ps.call(item(where+".calls", i), name, r.Action)
 	}
 	for i, c := range r.When {
-		ps.condition(item(where+".when", i), c)
+		at := item(where+".when", i)
+		ps.condition(at, c)
+		for _, name := range r.Names() {
+			// What has neither arguments nor an answer is of no Linux of today.
+			if info := infoOf(name); info.part != "" && c.Arg <= 5 && c.Arg >= info.args && (info.args > 0 || info.answer != answerNone) {
+				ps.add(at+".arg", "%s has %d arguments, and arg %d would be another: arguments count from 0", name, info.args, c.Arg)
+				break
+			}
+		}
+		for j, d := range r.When[:i] {
+			if c.Op == "==" && d.Op == "==" && c.Arg == d.Arg && (c.Value^d.Value)&bits(c.Mask)&bits(d.Mask) != 0 {
+				ps.add(at, "never holds together with %s.when[%d] (%s): remove one, or make two rules", where, j, d)
+			}
+		}
 	}
 	switch r.Action {
 	case Kill, Emulate, Allow, Deny:
@@ -105,6 +115,57 @@ func (ps *problems) rule(where string, r Rule) {
 	} else if r.Errno != "" && r.Action != Deny {
 		ps.add(where+".errno", "is only for deny: remove it, or make the action deny")
 	}
+}
+
+// call checks a name in a rule's Calls.
+func (ps *problems) call(at, name string, action Action) {
+	_, part := partNamed(name)
+	_, call := sysno.Number(name)
+	switch {
+	case !part && strings.HasPrefix(name, "@"):
+		ps.add(at, "no part is named %q: write one of %s", name, strings.Join(PartNames(), " "))
+	case !part && !call:
+		ps.add(at, "no x86-64 call is named %q%s", name, suggest(name))
+	}
+	if action != Allow {
+		return
+	}
+	for _, name := range (Rule{Calls: []string{name}}).Names() {
+		if why := mustStop[name]; why != "" {
+			ps.add(at, "%s may not be allowed (%s): emulate or deny it", name, why)
+			return
+		}
+	}
+}
+
+// order finds rules that were put behind a preset's or part's in the belief that
+// they change it. That a preset's own rules no longer decide is what rules before
+// them are for.
+func (ps *problems) order(rules []Rule) {
+	for i, r := range rules {
+		if r.From != "" {
+			continue
+		}
+		by := -1
+		for _, name := range r.Names() {
+			part := infoOf(name).part
+			if by = slices.IndexFunc(rules[:i], func(r Rule) bool { return r.From != "" && len(r.When) == 0 && r.about(name, part) }); by < 0 {
+				break
+			}
+		}
+		if by >= 0 {
+			ps.add(item("calls", i), "never decides, because the first rule that matches does, which is calls[%d] (%s): put this one before it",
+				by, rules[by])
+		}
+	}
+}
+
+// bits is what a Mask takes.
+func bits(mask uint64) uint64 {
+	if mask == 0 {
+		return 1<<64 - 1
+	}
+	return mask
 }
 
 func (ps *problems) condition(where string, c Condition) {

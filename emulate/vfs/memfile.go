@@ -281,6 +281,7 @@ func (f *memFile) Map(off, n int64, write bool) (fdtable.Mapping, error) {
 	if err := f.settle(); err != nil {
 		return fdtable.Mapping{}, unix.ENOMEM
 	}
+	f.accessed() // mm/shmem.c:shmem_mmap
 	c.mapped, c.shared = true, c.shared || write
 	m := fdtable.Mapping{Arena: fdtable.ArenaOwnRead, Offset: c.slot.Offset() + off}
 	if write {

@@ -63,7 +63,7 @@ func Check(program []bpf.RawInstruction, p policy.Policy) error {
 		exact := exact(rs)
 		for args := range edges(rs) {
 			want := []uint32{retTrace}
-			if p.Lookup(sysno.Name(int(nr)), args).Action == policy.Allow {
+			if d := p.Lookup(sysno.Name(int(nr)), args); d.Action == policy.Allow && !d.Audit {
 				if want = append(want, retAllow); exact {
 					want = want[1:]
 				}

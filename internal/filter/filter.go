@@ -1,6 +1,6 @@
 // Package filter compiles a policy's calls to a seccomp program. The program is
-// a shortcut of [policy.Policy.Lookup]: it lets pass what Lookup allows, as far
-// as BPF can tell, and stops everything else at the warden, where Lookup decides.
+// a shortcut of [policy.Policy.Lookup]: it lets pass what Lookup allows without
+// an audit, as far as BPF can tell, and stops everything else at the warden, where Lookup decides.
 // It never lets pass what Lookup does not. [Check] holds a program to that.
 package filter
 
@@ -76,7 +76,7 @@ func Compile(p policy.Policy) ([]bpf.RawInstruction, error) {
 		switch {
 		case err != nil:
 			return nil, fmt.Errorf("filter for %s: %w", sysno.Name(nr), err)
-		case len(rs) == 1 && len(rs[0].When) == 0 && rs[0].Action == policy.Allow:
+		case len(rs) == 1 && len(rs[0].When) == 0 && passes(rs[0]):
 			add(nr, allow)
 		case len(body) == 0:
 			add(nr, trace)
@@ -133,7 +133,7 @@ func Encode(program []bpf.RawInstruction) []byte {
 // after the first without conditions.
 func deciding(p policy.Policy) (rules [sysno.Max + 1][]policy.Rule) {
 	for _, r := range p.Calls {
-		for _, name := range r.Calls {
+		for _, name := range r.Names() {
 			nr, ok := sysno.Number(name)
 			if n := len(rules[nr]); ok && (n == 0 || len(rules[nr][n-1].When) > 0) {
 				rules[nr] = append(rules[nr], r)
@@ -143,16 +143,19 @@ func deciding(p policy.Policy) (rules [sysno.Max + 1][]policy.Rule) {
 	return rules
 }
 
+// passes tells whether what r decides need not stop: a call to record must.
+func passes(r policy.Rule) bool { return r.Action == policy.Allow && !r.Audit }
+
 // call is the part for one call, nil if nothing of it can pass.
 func call(rules []policy.Rule) ([]bpf.Instruction, error) {
-	if !slices.ContainsFunc(rules, func(r policy.Rule) bool { return r.Action == policy.Allow }) {
+	if !slices.ContainsFunc(rules, passes) {
 		return nil, nil
 	}
 	p := seccomp.NewProgram()
-	passes, ended := false, false
+	some, ended := false, false
 	for _, r := range rules {
 		verdict := seccomp.ActionTrace
-		if r.Action == policy.Allow {
+		if passes(r) {
 			verdict = seccomp.ActionAllow
 		}
 		tested, next := false, p.NewLabel()
@@ -168,12 +171,12 @@ func call(rules []policy.Rule) ([]bpf.Instruction, error) {
 		}
 		p.Ret(verdict)
 		p.SetLabel(next)
-		passes = passes || verdict == seccomp.ActionAllow
+		some = some || verdict == seccomp.ActionAllow
 		if ended = !tested; ended {
 			break
 		}
 	}
-	if !passes {
+	if !some {
 		return nil, nil
 	}
 	if !ended {

@@ -39,7 +39,7 @@ func TestCompile(t *testing.T) {
 		deep.When = append(deep.When, policy.Condition{Arg: i % 6, Op: "!=", Value: uint64(i)})
 	}
 	for name, p := range map[string]policy.Policy{
-		"zero": {}, "prison": policy.Prison(), "tool": policy.Tool(), "overlay": policy.Overlay(), "every other": rules(every),
+		"zero": {}, "strict": policy.Strict(), "server": policy.Server(), "prison": policy.Prison(), "tool": policy.Tool(), "overlay": policy.Overlay(), "every other": rules(every),
 		"deep": rules(deep),
 		"a condition's argument is no call number": rules(
 			policy.Rule{Calls: []string{"write"}, When: []policy.Condition{{Arg: 0, Op: "==", Value: 1}}, Action: policy.Allow},
@@ -124,9 +124,9 @@ func randomPolicy(r *rand.Rand) policy.Policy {
 	}
 	p := policy.Policy{Default: policy.Action(pick("kill", "emulate", "deny"))}
 	for range r.IntN(12) {
-		rule := policy.Rule{Action: policy.Action(pick("allow", "allow", "allow", "emulate", "deny", "kill"))}
+		rule := policy.Rule{Action: policy.Action(pick("allow", "allow", "allow", "emulate", "deny", "kill")), Audit: r.IntN(9) == 0}
 		for range 1 + r.IntN(4) {
-			rule.Calls = append(rule.Calls, pick("read", "write", "raed", "open", "close", "getpid", "mmap", "futex", "rseq_slice_yield"))
+			rule.Calls = append(rule.Calls, pick("read", "write", "raed", "open", "close", "getpid", "mmap", "futex", "rseq_slice_yield", "@stdio", "@ids", "@none"))
 		}
 		for range r.IntN(4) {
 			c := policy.Condition{Arg: r.IntN(6), Op: pick("==", "==", "!=", "<", "<=", ">", ">="), Value: number()}

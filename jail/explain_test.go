@@ -1,0 +1,111 @@
+//go:build linux && amd64
+
+package jail_test
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"oubliette/jail"
+	"oubliette/policy"
+)
+
+// TestWhy: a Violation and an audit record say which rule decided and what would
+// permit the call; a call that is allowed and audited stops.
+func TestWhy(t *testing.T) {
+	core, logs := observer.New(zap.InfoLevel)
+	j := &jail.Jail{Logger: zap.New(core)}
+	p := policy.Tool()
+	p.Calls = slices.Insert(p.Calls, 0,
+		policy.Rule{Calls: []string{"mkdir"}, Action: policy.Kill, Reason: "nothing new"},
+		policy.Rule{Calls: []string{"exit_group"}, Action: policy.Allow, Audit: true},
+		policy.Rule{Calls: []string{policy.IDs}, Action: policy.Deny, Errno: "EPERM", Audit: true})
+	ran := jailed(t, j, sh("id -u; exit 3"), p)
+	records := map[string]policy.Explanation{}
+	for _, e := range logs.All() {
+		if m := e.ContextMap(); e.Message == "call audited" {
+			records[m["call"].(string)], _ = m["why"].(policy.Explanation)
+		}
+	}
+	if got := records["exit_group"]; got.Decision != (policy.Decision{Action: policy.Allow, Rule: 1, Audit: true}) || got.Args[0] != 3 {
+		t.Errorf("exit_group: %+v, %+v", got, ran)
+	}
+	if got := records["geteuid"]; got.Decision.Errno != 1 || got.Part != policy.IDs || got.Fix == nil || got.Cost.Handler != "geteuid" {
+		t.Errorf("geteuid: %+v", got)
+	}
+
+	proc, err := jail.Spawn(exec.Command("/bin/mkdir", "/tmp/d"), p)
+	if err == nil {
+		err = proc.Wait()
+	}
+	var v *jail.Violation
+	if !errors.As(err, &v) || v.Why.Decision.Rule != 0 || v.Why.Reason != "nothing new" || v.Why.Fix.String() != "emulate mkdir" {
+		t.Errorf("%v: %+v", err, v)
+	}
+}
+
+// TestStrict: a static program reads, computes, writes and exits, and can open
+// nothing, its own executable neither.
+func TestStrict(t *testing.T) {
+	dir := t.TempDir()
+	for _, cc := range []string{"cc", "musl-gcc"} {
+		need(t, cc)
+		build := exec.Command(cc, "-static", "-O1", "-o", filepath.Join(dir, cc), "-x", "c", "-")
+		build.Stdin = strings.NewReader(`#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+int main(int argc, char **argv) {
+	char line[100];
+	while (fgets(line, sizeof line, stdin)) {
+		char *copy = malloc(1 << 20);
+		printf("%s", line);
+		free(copy);
+	}
+	for (int fd; argc-- > 0;)
+		if ((fd = open(*argv++, O_RDONLY)) >= 0 || errno != ENOSYS) return 1;
+	return 7;
+}`)
+		if out, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(filepath.Join(dir, cc), "/", "/dev/null", "/proc/self/exe")
+		cmd.Stdin = strings.NewReader("one\ntwo\n")
+		if got := jailed(t, &jail.Jail{}, cmd, policy.Strict()); got.Stdout != "one\ntwo\n" || got.Err != "exit status 7" {
+			t.Errorf("%s: %+v", cc, got)
+		}
+	}
+}
+
+// TestServer: nginx serves a mounted site at the jail's own loopback.
+func TestServer(t *testing.T) {
+	need(t, "nginx")
+	need(t, "curl")
+	site := t.TempDir()
+	for _, err := range []error{os.Chmod(site, 0o755), os.WriteFile(filepath.Join(site, "index.html"), []byte("welcome\n"), 0o644)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := policy.Server()
+	p.Mounts = append(p.Mounts,
+		policy.Mount{Guest: "/srv", Kind: policy.KindHost, Host: site, Frozen: true},
+		policy.Mount{Guest: "/var/log/nginx", Kind: policy.KindMemory}, policy.Mount{Guest: "/var/lib/nginx", Kind: policy.KindMemory},
+		policy.Mount{Guest: "/etc/nginx/nginx.conf", Kind: policy.KindText,
+			Text: "pid /run/nginx.pid; events {} http { server { listen 127.0.0.1:8080; root /srv; } }"})
+	got := jailed(t, &jail.Jail{}, sh("nginx 2>/dev/null && curl -s http://127.0.0.1:8080/ && ls -d /var/lib/nginx/body && nginx -s quit 2>/dev/null"), p)
+	if got.Stdout != "welcome\n/var/lib/nginx/body\n" || got.Err != "" {
+		t.Errorf("%+v", got)
+	}
+}
