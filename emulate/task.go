@@ -21,6 +21,9 @@ type System struct {
 	CPUs     int    // what sched_getaffinity and /proc/cpuinfo show
 	HideVDSO bool   // the clock is not the host one
 	Limits   Limits
+	// Changed, if not nil, is told the path of what the current call makes,
+	// opens for writing, changes or removes.
+	Changed func(path string)
 
 	// ArenaFDs are the numbers of the guest's inherited arena descriptors, by
 	// fdtable.Arena.

@@ -3,9 +3,9 @@
 package jail
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -34,14 +34,13 @@ type Violation struct {
 	// Why is the policy's side of it: the rule that decided and what would
 	// permit the call. Zero for a call of another ABI.
 	Why policy.Explanation
+	// Text is the call with its arguments decoded, as strace prints it, but ""
+	// for a call of another ABI.
+	Text string
 }
 
 func (v *Violation) Error() string {
-	args := make([]string, len(v.Args))
-	for i, a := range v.Args {
-		args[i] = fmt.Sprintf("%#x", a)
-	}
-	return fmt.Sprintf("jail: violation: process %d called %s(%s): %s", v.PID, v.Call, strings.Join(args, ", "), v.Rule)
+	return fmt.Sprintf("jail: violation: process %d called %s: %s", v.PID, cmp.Or(v.Text, v.Call), v.Rule)
 }
 
 // Unwrap makes a Violation an EPERM.

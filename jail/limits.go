@@ -87,7 +87,7 @@ func canLimit(l policy.Limits) error {
 func (w *warden) reached(limit string, bound any) {
 	w.box.post(func() {
 		if !w.ended {
-			w.meters.named()[limit].hits.Add(1)
+			w.limitHit(limit, nil)
 		}
 		w.fail(&LimitError{Limit: limit, Bound: fmt.Sprint(bound)})
 	})
@@ -98,11 +98,13 @@ func (w *warden) full(t *thread, err error) {
 	bytes, inodes := w.disk.Full()
 	switch l := w.policy.Limits; {
 	case err == unix.EMFILE && l.Files > 0 && t.task.FDs.Free(0) >= l.Files:
-		w.meters.files.hits.Add(1)
+		w.limitHit("files", t)
 	case err == unix.ENOSPC && bytes:
-		w.meters.disk.hits.Add(1)
+		w.limitHit("disk", t)
 	case err == unix.ENOSPC && inodes:
-		w.meters.inodes.hits.Add(1)
+		w.limitHit("inodes", t)
+	case err == unix.EAGAIN && w.sys.Limits.Refused > w.meters.tasks.hits.Load():
+		w.limitHit("tasks", t)
 	}
 }
 
@@ -119,7 +121,7 @@ func (t *thread) throttle(now time.Time) error {
 	}
 	m.due = m.due.Add(time.Second / time.Duration(t.w.policy.Limits.Calls))
 	if wait := m.due.Sub(now) - time.Second; wait > 0 {
-		m.calls.hits.Add(1)
+		t.w.limitHit("calls", t)
 		m.waiting++
 		defer func() { m.waiting-- }()
 		due := false
@@ -143,11 +145,12 @@ func (m *meters) ended(t *thread, u emulate.Usage) {
 	}
 }
 
-// ranOut notes that p gets SIGXCPU, if not for a bound that it has set itself.
+// ranOut notes that t gets SIGXCPU, if not for a bound that its process has set itself.
 // By its own clock it may have used less or more: the kernel counts in ticks here.
-func (w *warden) ranOut(p *emulate.Process) {
+func (w *warden) ranOut(t *thread) {
+	p := t.task.Process
 	if l := w.policy.Limits.CPU; l > 0 && p.Rlimits[unix.RLIMIT_CPU].Cur >= uint64(l/time.Second) {
-		w.meters.cpu.hits.Add(1)
+		w.limitHit("cpu", t)
 		w.meters.ranOut = w.meters.ranOut || p.PID == 1
 	}
 }
@@ -168,7 +171,6 @@ func (w *warden) limitStats() map[string]LimitStats {
 	m, l := &w.meters, w.sys.Limits
 	bytes, inodes := w.disk.Most()
 	m.tasks.most(int64(max(l.MostTasks, 1)))
-	m.tasks.hits.Store(l.Refused)
 	m.files.most(int64(l.MostFiles))
 	m.disk.most(bytes)
 	m.inodes.most(inodes)

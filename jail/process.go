@@ -39,6 +39,7 @@ type Process struct {
 type Stats struct {
 	Calls  map[string]CallStats  `json:"calls"`  // that happened, by name
 	Limits map[string]LimitStats `json:"limits"` // by name, as in the JSON of policy.Limits
+	Audit  map[string]AuditStats `json:"audit"`  // by kind: those of policy.Policy.Audit, "rule" and "missing"
 }
 
 // LimitStats is one of policy.Limits, in its unit, times in nanoseconds.
@@ -266,7 +267,7 @@ func (p *Process) Stats() Stats {
 				m.Calls[p.w.callName(nr)] = s
 			}
 		}
-		m.Limits = p.w.limitStats()
+		m.Limits, m.Audit = p.w.limitStats(), p.w.auditStats()
 	})
 	return m
 }

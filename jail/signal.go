@@ -267,7 +267,7 @@ func (t *thread) deliver(sig unix.Signal) {
 			clear(si.Fields[:8])
 			_ = ptrace.SetSigInfo(t.tid, &si)
 		} else if sig == unix.SIGXCPU { // the kernel's, and not from kill
-			t.w.ranOut(t.task.Process)
+			t.w.ranOut(t)
 		}
 	}
 	if caught {

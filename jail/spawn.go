@@ -80,7 +80,7 @@ func (j *Jail) spawn(cmd *exec.Cmd, pol policy.Policy) (*Process, error) {
 
 // newWarden makes everything that needs no process yet.
 func newWarden(j *Jail, pol policy.Policy) (_ *warden, err error) {
-	w := &warden{policy: &pol, log: j.Logger, threads: make(map[int]*thread),
+	w := &warden{policy: &pol, log: j.Logger, audits: newAudits(j.Logger, pol), threads: make(map[int]*thread),
 		early: make(map[int]earlyStop), doomed: make(map[int]*emulate.Process), late: make(map[*emulate.Process][]func()), loading: make(map[int]*newImage),
 		logged: make(map[string]int), streams: streams{quit: -1}}
 	if w.log == nil {
@@ -113,9 +113,12 @@ func newWarden(j *Jail, pol policy.Policy) (_ *warden, err error) {
 		return nil, err
 	}
 	id := pol.Identity
-	w.meters.start(pol.Limits)
 	w.sys = &emulate.System{Host: w, Hostname: id.Hostname, CPUs: id.CPUs, ArenaFDs: arenaFDs,
 		HideVDSO: !w.hostClock(), Limits: emulate.Limits{Tasks: pol.Limits.Tasks}}
+	w.meters.start(pol.Limits)
+	if w.audits[policy.AuditWrite] != nil {
+		w.sys.Changed = w.changed
+	}
 	if w.sys.Hostname == "" {
 		w.sys.Hostname = "oubliette"
 	}

@@ -31,6 +31,7 @@ type warden struct {
 	policy *policy.Policy
 	calls  *calls
 	log    *zap.Logger
+	audits audits
 	stats  [maxCalls]CallStats
 
 	pgid    int // host process group of all guests and the bell, which keeps it alive; 0 none yet
@@ -87,6 +88,7 @@ func (w *warden) run(start func() error) {
 	w.loop()
 	w.meters.wall.most(int64(time.Since(w.meters.since)))
 	w.close()
+	w.closeAudit()
 	w.loaded(w.err)
 }
 
@@ -288,8 +290,11 @@ func (w *warden) endTask(t *thread, ws unix.WaitStatus, u emulate.Usage) {
 		w.status = ws
 	}
 	if ws.Signaled() && ws.Signal() == unix.SIGSYS && !t.sigsys {
-		w.fail(&Violation{Call: "a call of another ABI (int 0x80)", PID: t.task.Process.PID,
-			Rule: "the filter kills foreign architectures"})
+		v := &Violation{Call: "a call of another ABI (int 0x80)", PID: t.task.Process.PID, Rule: "the filter kills foreign architectures"}
+		w.record(policy.AuditViolation, "violation", t, func() []zap.Field {
+			return []zap.Field{zap.String("call", v.Call), zap.String("rule", v.Rule)}
+		})
+		w.fail(v)
 	}
 	w.sys.ExitTask(t.task, ws, u)
 }
@@ -328,14 +333,6 @@ func (w *warden) warn(msg, call string, err error) {
 	}
 	if ce := w.log.Check(zap.WarnLevel, msg); ce != nil {
 		ce.Write(zap.String("call", call), zap.Error(err))
-	}
-}
-
-// missing logs a call without a handler, once each.
-func (w *warden) missing(c *emulate.Call, d policy.Decision) {
-	name := w.callName(c.Nr)
-	if w.logged[name]++; w.logged[name] == 1 {
-		w.audit("call not emulated", c, d)
 	}
 }
 

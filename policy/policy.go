@@ -43,6 +43,9 @@ type Policy struct {
 	Identity Identity `json:"identity,omitzero"`
 	// Time replaces the host's clock. Zero: the host's.
 	Time Time `json:"time,omitzero"`
+	// Audit lists the kinds of records that Jail.Logger gets, from the Audit
+	// constants. What a rule with Audit decides is recorded besides.
+	Audit []string `json:"audit,omitempty"`
 	// Seed, if not nil, makes all randomness the guest sees repeatable.
 	Seed *uint64 `json:"seed,omitempty"`
 }

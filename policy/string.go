@@ -23,6 +23,9 @@ func (p Policy) String() string {
 	if s := p.Net.String(); s != "" {
 		fmt.Fprintf(&b, "net%s\n", s)
 	}
+	if len(p.Audit) > 0 {
+		fmt.Fprintf(&b, "audit %s\n", strings.Join(p.Audit, " "))
+	}
 	id := p.Identity
 	fmt.Fprintf(&b, "identity uid %d gid %d", id.UID, id.GID)
 	if len(id.Groups) > 0 {

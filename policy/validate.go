@@ -71,6 +71,7 @@ func (p Policy) Validate() error {
 	ps.mounts(p.Mounts)
 	ps.limits(p.Limits)
 	ps.net(p.Net)
+	ps.audit(p.Audit)
 	if len(p.Identity.Hostname) > 64 { // HOST_NAME_MAX
 		ps.add("identity.hostname", "%d bytes, at most 64", len(p.Identity.Hostname))
 	}
