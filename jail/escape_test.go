@@ -57,7 +57,7 @@ func TestSwappedCode(t *testing.T) {
 		if _, err := c.Kernel(); err != nil {
 			return 0, err
 		}
-		_ = c.Wait(c.Sys.After(300 * time.Millisecond))
+		_ = c.Wait(c.Sys.After(1500 * time.Millisecond))
 		return c.Kernel()
 	}}}
 	for _, args := range [][]string{{"swap"}, {"swap", "unmapped"}} {

@@ -6,8 +6,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -98,11 +100,18 @@ func (w *warden) newOutside(j *Jail, n policy.Net) (*outside, error) {
 // resolves says that there is anything to resolve names for.
 func (o *outside) resolves() bool { return o != nil && (o.host || len(o.rules) > 0) }
 
-// run runs fn on a goroutine that the jail's end waits for.
+// run runs fn on a goroutine that the jail's end waits for. A panic, of Dial or of
+// a connection it returned, is the jail's end, not the host's.
 func (o *outside) run(fn func()) {
 	o.wg.Add(1)
 	go func() {
 		defer o.wg.Done()
+		defer func() {
+			if r := recover(); r != nil {
+				err := &Error{Op: "network", Err: fmt.Errorf("panic: %v\n%s", r, debug.Stack())}
+				o.w.box.post(func() { o.w.fail(err) })
+			}
+		}()
 		fn()
 	}()
 }

@@ -375,6 +375,16 @@ func crowdGuest(args []string) {
 	check(c.Close())
 }
 
+// TestDialPanics: a hook that panics ends its jail, not the host.
+func TestDialPanics(t *testing.T) {
+	j := &jail.Jail{Dial: func(context.Context, string, string) (net.Conn, error) { panic("a broken hook") }}
+	cmd := guestCommand("dials", "tcp/a.test:1")
+	cmd.Path = "/exe"
+	if r := jailed(t, j, cmd, netPolicy(policy.Net{Allow: []string{"a.test:1"}})); !strings.Contains(r.Err, "network: panic: a broken hook") {
+		t.Errorf("%+v", r)
+	}
+}
+
 // TestCrowd: the connections of a jail are bounded, and closed ones count no more.
 func TestCrowd(t *testing.T) {
 	n := 0

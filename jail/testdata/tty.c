@@ -363,7 +363,9 @@ static void long_lines(void)
 	type(big, 2000);
 	left();
 	got(70);
+	usleep(50000); /* what was held back comes by itself, from a kernel thread */
 	got(5000);
+	usleep(50000);
 	got(5000);
 	got(5000);
 	left();
