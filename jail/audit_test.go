@@ -81,13 +81,13 @@ func audited(t *testing.T, j *jail.Jail, cmd *exec.Cmd, p policy.Policy) (result
 	return result{out.String(), errs.String(), errText(err)}, records, proc.Stats()
 }
 
-// TestAudit: each kind that is asked for is recorded, and no other.
-func TestAudit(t *testing.T) {
+// closingServer is the port of a server that closes every connection.
+func closingServer(t *testing.T) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	t.Cleanup(func() { l.Close() })
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -98,7 +98,26 @@ func TestAudit(t *testing.T) {
 		}
 	}()
 	_, port, _ := net.SplitHostPort(l.Addr().String())
-	const script = `mkdir /etc 2>/dev/null; cd /w; echo x > made; mv made moved; rm moved; chmod 600 kept; echo y > /tmp/quiet; echo z > /dev/null; /bin/sh -c ': arg'; ulimit -c 1; `
+	return port
+}
+
+// essence is what matters of a record.
+func essence(kind string, r map[string]any) string {
+	switch kind {
+	case policy.AuditExec:
+		return fmt.Sprintf("%v %q", r["path"], r["argv"])
+	case policy.AuditWrite:
+		return fmt.Sprintf("%q", r["paths"])
+	case policy.AuditNetwork:
+		return fmt.Sprintf("%v %v %v", r["what"], r["network"], r["address"])
+	}
+	return fmt.Sprintf("%v %v", r["pid"], r["text"])
+}
+
+// TestAudit: each kind that is asked for is recorded, and no other.
+func TestAudit(t *testing.T) {
+	port := closingServer(t)
+	const script = `mkdir /etc 2>/dev/null; cd /w; echo x > made; mv made moved; rm moved; touch kept; chmod 600 kept; echo y > /tmp/quiet; echo z > /dev/null; /bin/sh -c ': arg'; ulimit -c 1; `
 	for _, c := range []struct {
 		kind, script string
 		want         []string // of each record what matters
@@ -106,9 +125,9 @@ func TestAudit(t *testing.T) {
 		{policy.AuditRefusal, script + `ln kept l`, []string{`1 link("kept", "l")`}},
 		{policy.AuditViolation, script + `ln -s /nowhere /w/l`, []string{`1 symlink("/nowhere", "/w/l")`}},
 		{policy.AuditExec, script + `/none 2>/dev/null; :`, []string{`/bin/sh ["/bin/sh" "-c" ": arg"]`}},
-		{policy.AuditWrite, script, []string{`["/w/made"]`, `["/w/made" "/w/moved"]`, `["/w/moved"]`, `["/w/kept"]`}},
-		{policy.AuditNetwork, script + `nc 127.0.0.1 ` + port + ` </dev/null; nc -w 1 127.0.0.1 1 </dev/null 2>/dev/null; :`, []string{"connect tcp 127.0.0.1:" + port}},
-		{policy.AuditLimit, script + `exec 9>/w/file; exec 10>/w/file2; exec 11>/w/file3`, nil},
+		{policy.AuditWrite, script, []string{`["/w/made"]`, `["/w/made" "/w/moved"]`, `["/w/moved"]`, `["/w/kept"]`, `["/w/kept"]`}},
+		{policy.AuditNetwork, script + `nc 127.0.0.1 ` + port + ` </dev/null; nc -w 1 127.0.0.1 1 </dev/null 2>/dev/null; :`, []string{"connect tcp 127.0.0.1:" + port, "connect tcp 127.0.0.1:1"}},
+		{policy.AuditLimit, script, nil},
 		{"", script, nil},
 	} {
 		t.Run(c.kind, func(t *testing.T) {
@@ -121,28 +140,16 @@ func TestAudit(t *testing.T) {
 			p.Net.Allow = []string{"127.0.0.1:" + port}
 			p.Calls = slices.Insert(p.Calls, 0, policy.Rule{Calls: []string{"link", "linkat"}, Action: policy.Deny, Errno: "EPERM"},
 				policy.Rule{Calls: []string{"symlink", "symlinkat"}, Action: policy.Kill})
-			cmd := sh(strings.Replace(c.script, "chmod 600 kept", "touch /tmp/q; cp /tmp/q kept; chmod 600 kept", 1))
-			_, records, stats := audited(t, j, cmd, p)
+			_, records, stats := audited(t, j, sh(c.script), p)
 			var got []string
 			for _, r := range records {
 				if r["kind"] != c.kind || r["pid"] == nil || r["task"] == nil {
 					t.Errorf("%v", r)
 				}
-				switch c.kind {
-				case policy.AuditExec:
-					got = append(got, fmt.Sprintf("%v %q", r["path"], r["argv"]))
-				case policy.AuditWrite:
-					got = append(got, fmt.Sprintf("%q", r["paths"]))
-				case policy.AuditNetwork:
-					got = append(got, fmt.Sprintf("%v %v %v", r["what"], r["network"], r["address"]))
-				default:
-					got = append(got, fmt.Sprintf("%v %v", r["pid"], r["text"]))
-				}
+				got = append(got, essence(c.kind, r))
 			}
-			for _, want := range c.want {
-				if !slices.Contains(got, want) {
-					t.Errorf("%q has no %s", got, want)
-				}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
 			}
 			if n := stats.Audit[c.kind].Records; int(n) != len(records) {
 				t.Errorf("Stats: %+v, %d records", stats.Audit, len(records))
@@ -154,7 +161,7 @@ func TestAudit(t *testing.T) {
 // TestAuditLimits: limits that are met are recorded.
 func TestAuditLimits(t *testing.T) {
 	program := guestProgram(t, "hog")
-	for how, limits := range map[string]policy.Limits{"tasks": {Tasks: 3}, "files": {Files: 10}, "output": {Output: 100}, "calls": {Calls: 290}} {
+	for how, limits := range map[string]policy.Limits{"tasks": {Tasks: 3}, "files": {Files: 10}, "output": {Output: 100}, "calls": {Calls: 100}} {
 		dir := t.TempDir()
 		p := own(dir)
 		p.Limits, p.Audit = limits, []string{policy.AuditLimit}

@@ -83,6 +83,24 @@ func canLimit(l policy.Limits) error {
 	return nil
 }
 
+// setLimits gives task 1 its resource limits: the caller's, cut by the policy.
+func (w *warden) setLimits(t *emulate.Task) {
+	l := &t.Process.Rlimits
+	*l = w.hostLimits
+	cut := func(resource int, n uint64) {
+		if n > 0 && n < l[resource].Max {
+			l[resource] = unix.Rlimit{Cur: min(n, l[resource].Cur), Max: n}
+		}
+	}
+	lim := w.policy.Limits
+	cut(unix.RLIMIT_DATA, uint64(lim.Memory))
+	cut(unix.RLIMIT_NOFILE, uint64(lim.Files))
+	cut(unix.RLIMIT_CPU, uint64((lim.CPU+time.Second-1)/time.Second))
+	if lim.CPU > 0 { // SIGXCPU first, SIGKILL later
+		l[unix.RLIMIT_CPU].Max += uint64(cpuSlack / time.Second)
+	}
+}
+
 // reached ends the jail at a limit, from any goroutine.
 func (w *warden) reached(limit string, bound any) {
 	w.box.post(func() {

@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
@@ -269,24 +268,6 @@ var execAdvice = map[unix.Errno]string{
 	unix.EINVAL:  "arguments and environment may not contain a NUL byte",
 	unix.EPERM:   "the host must allow process_vm_readv and process_vm_writev, as Docker's default seccomp profile does",
 	unix.E2BIG:   "its arguments and environment are too long",
-}
-
-// setLimits gives task 1 its resource limits: the caller's, cut by the policy.
-func (w *warden) setLimits(t *emulate.Task) {
-	l := &t.Process.Rlimits
-	*l = w.hostLimits
-	cut := func(resource int, n uint64) {
-		if n > 0 && n < l[resource].Max {
-			l[resource] = unix.Rlimit{Cur: min(n, l[resource].Cur), Max: n}
-		}
-	}
-	lim := w.policy.Limits
-	cut(unix.RLIMIT_DATA, uint64(lim.Memory))
-	cut(unix.RLIMIT_NOFILE, uint64(lim.Files))
-	cut(unix.RLIMIT_CPU, uint64((lim.CPU+time.Second-1)/time.Second))
-	if lim.CPU > 0 { // SIGXCPU first, SIGKILL a second later
-		l[unix.RLIMIT_CPU].Max++
-	}
 }
 
 // prepare finds the working directory and the program's path in the guest.

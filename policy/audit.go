@@ -8,7 +8,7 @@ const (
 	AuditRefusal   = "refusal"   // a call that a rule or the default denies, or that has no handler
 	AuditViolation = "violation" // the call that ended the jail
 	AuditLimit     = "limit"     // a limit was reached: what LimitStats.Hits counts
-	AuditExec      = "exec"      // a program was executed, or could not be
+	AuditExec      = "exec"      // a program was executed, or found and not loaded
 	AuditNetwork   = "network"   // the guest dials out, sends to a new host or listens for the outside
 	AuditWrite     = "write"     // a file or name was made, opened for writing, changed or removed, not below /tmp, /dev or /proc
 )

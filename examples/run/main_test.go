@@ -219,7 +219,7 @@ func TestFiles(t *testing.T) {
 		t.Errorf("%v: %s", err, text)
 	}
 	text, err = os.ReadFile(filepath.Join(cmd.Dir, "t"))
-	if err != nil || !strings.Contains(string(text), `1 write(1, 0x`) || !strings.Contains(string(text), `"/etc/hostname"`) {
+	if err != nil || !strings.Contains(string(text), `1 write(1, "12345\n", 6) = 6`) || !strings.Contains(string(text), `"/etc/hostname"`) {
 		t.Errorf("%v: %s", err, text)
 	}
 }
