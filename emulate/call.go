@@ -26,6 +26,9 @@ type Call struct {
 	// Restarted: the call was interrupted with ERESTART_RESTARTBLOCK and no
 	// handler ran; Deadline is what it slept for then.
 	Restarted bool
+	// Seen, if not nil, takes down what String reads, by address: who tells of
+	// the call must not read again what the guest may have changed meanwhile.
+	Seen map[uint64]string
 }
 
 // Int is argument i as a C int.
@@ -107,6 +110,14 @@ const stringChunk = 256
 // String reads a C string of at most limit bytes including its NUL. EFAULT,
 // ENAMETOOLONG. Every byte is read once.
 func (c *Call) String(addr uint64, limit int) (string, error) {
+	s, err := c.fetchString(addr, limit)
+	if c.Seen != nil && err == nil {
+		c.Seen[addr] = s
+	}
+	return s, err
+}
+
+func (c *Call) fetchString(addr uint64, limit int) (string, error) {
 	var s []byte
 	for len(s) < limit {
 		p := c.Sys.scratch[:min(stringChunk, limit-len(s))]

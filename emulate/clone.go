@@ -96,8 +96,10 @@ func (c *Call) clone(a cloneArgs) (uint64, error) {
 		f&unix.CLONE_SIGHAND != 0 && f&unix.CLONE_VM == 0,
 		f&unix.CLONE_PARENT != 0 && t.Process.PID == 1:
 		return 0, unix.EINVAL
-	case s.Limits.Tasks > 0 && s.Tasks()+s.zombies >= s.Limits.Tasks,
-		uint64(s.Tasks()+s.zombies) >= min(t.Limit(unix.RLIMIT_NPROC), maxTasks):
+	case s.Limits.Tasks > 0 && s.Tasks()+s.zombies >= s.Limits.Tasks:
+		s.Limits.Refused++
+		return 0, unix.EAGAIN
+	case uint64(s.Tasks()+s.zombies) >= min(t.Limit(unix.RLIMIT_NPROC), maxTasks):
 		return 0, unix.EAGAIN
 	}
 	var child *Task
@@ -110,6 +112,7 @@ func (c *Call) clone(a cloneArgs) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
+	s.Limits.MostTasks = max(s.Limits.MostTasks, s.Tasks()+s.zombies)
 	return uint64(child.TID), nil
 }
 

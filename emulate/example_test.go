@@ -85,7 +85,7 @@ func ExampleRow() {
 	}
 	// Output:
 	// io_uring_setup(uint addr), answered: false
-	// openat(dirfd path flags mode), answered: true
+	// openat(dirfd path flags:open mode), answered: true
 }
 
 // A handler of one's own may end in the one it replaces.

@@ -3,6 +3,7 @@
 package emulate
 
 import (
+	"path"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -27,6 +28,9 @@ type watches struct {
 // notify tells of a change of e: to those who watch the directory that holds it,
 // by name, and to those who watch e itself (fs/notify/fsnotify.c:fsnotify_dentry).
 func (s *System) notify(e *vfs.Dentry, mask uint32) {
+	if s.Changed != nil && mask&(unix.IN_ATTRIB|unix.IN_MODIFY) != 0 {
+		s.Changed(e.Path())
+	}
 	if len(s.watches.by) > 0 {
 		s.emitBoth(e, mask, false)
 	}
@@ -78,6 +82,9 @@ func (s *System) notifyLeft(e *vfs.Dentry) {
 
 // notifyName tells those who watch dir of a name that came or went in it.
 func (s *System) notifyName(dir *vfs.Dentry, name string, mask, cookie uint32) {
+	if s.Changed != nil {
+		s.Changed(path.Join(dir.Path(), name))
+	}
 	if len(s.watches.by) > 0 {
 		s.emit(dir.Node, event{mask: mask, cookie: cookie, name: name}, false)
 	}
@@ -143,7 +150,7 @@ func (s *System) isOpen(n vfs.Node) bool {
 // notifyMove tells of a rename that has happened
 // (include/linux/fsnotify.h:fsnotify_move); exchange: both names moved.
 func (s *System) notifyMove(from, to vfs.Found, exchange bool) {
-	if len(s.watches.by) == 0 || to.Dentry != nil && to.Dentry.Node == from.Dentry.Node {
+	if len(s.watches.by) == 0 && s.Changed == nil || to.Dentry != nil && to.Dentry.Node == from.Dentry.Node {
 		return
 	}
 	over := !exchange && to.Dentry != nil

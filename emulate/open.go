@@ -254,6 +254,9 @@ func (o *opening) describe(e *vfs.Dentry, regular bool) (*fdtable.Description, e
 	}
 	if o.flags&unix.O_PATH == 0 {
 		s.notify(e, unix.IN_OPEN)
+		if s.Changed != nil && o.flags&unix.O_ACCMODE != unix.O_RDONLY {
+			s.Changed(e.Path())
+		}
 	}
 	if o.flags&unix.O_TRUNC != 0 && regular && !o.created {
 		through := file

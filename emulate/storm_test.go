@@ -227,7 +227,8 @@ func (s *storm) path(g *Guest, i int) uint64 {
 }
 
 func (s *storm) argument(g *Guest, kind string, i int) uint64 {
-	switch strings.TrimPrefix(kind, "out:") {
+	kind, _, _ = strings.Cut(strings.TrimPrefix(kind, "out:"), ":")
+	switch kind {
 	case "fd":
 		return s.fd()
 	case "dirfd":

@@ -21,6 +21,9 @@ type System struct {
 	CPUs     int    // what sched_getaffinity and /proc/cpuinfo show
 	HideVDSO bool   // the clock is not the host one
 	Limits   Limits
+	// Changed, if not nil, is told the path of what the current call makes,
+	// opens for writing, changes or removes.
+	Changed func(path string)
 
 	// ArenaFDs are the numbers of the guest's inherited arena descriptors, by
 	// fdtable.Arena.
@@ -49,9 +52,12 @@ type System struct {
 	buf     []byte               // see chunk
 }
 
-// Limits bounds a whole jail; 0 is no bound.
+// Limits bounds a whole jail; 0 is no bound. The rest is counted.
 type Limits struct {
-	Tasks int // alive at once
+	Tasks     int   // alive or not waited for
+	MostTasks int   // that there were
+	MostFiles int   // descriptors of one process
+	Refused   int64 // tasks
 }
 
 // Process is a thread group.
@@ -160,6 +166,7 @@ func (t *Task) InstallFD(d *fdtable.Description, low int, cloexec bool) (int, er
 	if err != nil {
 		_ = d.Release()
 	}
+	t.Sys.Limits.MostFiles = max(t.Sys.Limits.MostFiles, t.FDs.Len())
 	return fd, err
 }
 

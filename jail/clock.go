@@ -145,7 +145,7 @@ func (w *warden) idle() bool {
 			return false
 		}
 	}
-	return len(w.loading) == 0 && (w.outside == nil || w.outside.busy == 0)
+	return len(w.loading) == 0 && w.meters.waiting == 0 && (w.outside == nil || w.outside.busy == 0)
 }
 
 // rdtsc answers the instruction where the clock is not the host's; it faults

@@ -55,6 +55,16 @@
 // some seconds. Under a virtual clock time does not jump while something that the
 // guest has dialled is open.
 //
+// # Limits and records
+//
+// [policy.Limits] bounds memory, tasks, descriptors, files, output, time and calls a
+// second, without cgroups: memory and CPU time of all processes together are looked
+// at twenty times a second, the rest is counted where it is used. Beyond a bound the
+// guest gets Linux's own answer, sleeps (calls), or the jail ends with a
+// [*LimitError]; [Process.Stats] tells of each what was used and how often it was
+// met. [Jail.Logger] gets the records that policy.Policy.Audit asks for, and
+// [Jail.Trace] every call.
+//
 // # What the host sees
 //
 // Every guest process is a child of the calling process that runs a one-page stub

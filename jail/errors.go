@@ -3,9 +3,9 @@
 package jail
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -34,14 +34,13 @@ type Violation struct {
 	// Why is the policy's side of it: the rule that decided and what would
 	// permit the call. Zero for a call of another ABI.
 	Why policy.Explanation
+	// Text is the call with its arguments decoded, as strace prints it, but ""
+	// for a call of another ABI.
+	Text string
 }
 
 func (v *Violation) Error() string {
-	args := make([]string, len(v.Args))
-	for i, a := range v.Args {
-		args[i] = fmt.Sprintf("%#x", a)
-	}
-	return fmt.Sprintf("jail: violation: process %d called %s(%s): %s", v.PID, v.Call, strings.Join(args, ", "), v.Rule)
+	return fmt.Sprintf("jail: violation: process %d called %s: %s", v.PID, cmp.Or(v.Text, v.Call), v.Rule)
 }
 
 // Unwrap makes a Violation an EPERM.
@@ -49,11 +48,21 @@ func (v *Violation) Unwrap() error { return unix.EPERM }
 
 // LimitError ends a jail that reached a bound of its policy.Limits.
 type LimitError struct {
-	Limit string // "wall", "tasks", …
+	Limit string // as in JSON: "memory", "output", "cpu" or "wall"
 	Bound string
+	Err   error // of "cpu" the *ExitError, if task 1 died of SIGXCPU or SIGKILL; else nil
 }
 
-func (e *LimitError) Error() string { return "jail: limit " + e.Limit + " (" + e.Bound + ") reached" }
+func (e *LimitError) Error() string {
+	s := "jail: limit " + e.Limit + " (" + e.Bound + ") reached"
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+// Unwrap is Err.
+func (e *LimitError) Unwrap() error { return e.Err }
 
 // ExitError is the guest's own end other than exit status 0.
 type ExitError struct {

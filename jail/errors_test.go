@@ -289,7 +289,7 @@ func TestViolationOfHandler(t *testing.T) {
 		return 0, &jail.Violation{Rule: "no directories today"}
 	}}}
 	got := jailed(t, j, exec.Command("/bin/sh", "-c", "cd /tmp; mkdir d; echo went on"), policy.Tool())
-	if !strings.HasPrefix(got.Err, "jail: violation: process 2 called mkdir(0x") || !strings.HasSuffix(got.Err, "): no directories today") || got.Stdout != "" {
+	if !strings.HasPrefix(got.Err, "jail: violation: process 2 called mkdir(\"") || !strings.HasSuffix(got.Err, "): no directories today") || got.Stdout != "" {
 		t.Errorf("%+v", got)
 	}
 }

@@ -80,7 +80,7 @@ func ExampleCallStats() {
 	if err == nil {
 		err = proc.Wait()
 	}
-	write := proc.Stats()["write"]
+	write := proc.Stats().Calls["write"]
 	fmt.Println(write.Stops, "stop,", write.Bytes, "bytes,", err)
 	// Output:
 	// hello

@@ -53,7 +53,9 @@ func (t *thread) Exec(r emulate.ExecRequest) error {
 	if err != nil {
 		return err
 	}
-	return t.load(r, state)
+	err = t.load(r, state)
+	t.w.auditExec(t, r, err)
+	return err
 }
 
 // load runs r in a fresh stub and makes t its thread.

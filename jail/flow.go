@@ -3,6 +3,7 @@
 package jail
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -50,11 +51,14 @@ func (o *outside) Send(s *vnet.UDP, to netip.AddrPort, data []byte) error {
 		return nil
 	}
 	address, err := o.destination(to)
+	key := flowKey{s, to}
+	f := o.flows[key]
+	if f == nil {
+		o.w.auditNetwork("send", "udp", cmp.Or(address, to.String()), err)
+	}
 	if err != nil {
 		return err
 	}
-	key := flowKey{s, to}
-	f := o.flows[key]
 	if f == nil {
 		if !o.acquire() {
 			return nil // lost, as on a full queue

@@ -142,7 +142,7 @@ func TestStats(t *testing.T) {
 	cmd := sh(`i=0; while [ $i -lt 20 ]; do echo 123456789; i=$((i+1)); done; cat /ro/kept >/dev/null`)
 	var out bytes.Buffer
 	cmd.Stdout = &out
-	s := jailed2(t, j, cmd, p).Stats()
+	s := jailed2(t, j, cmd, p).Stats().Calls
 	if w := s["write"]; w.Stops != 20 || w.Bytes != int64(out.Len()) || out.Len() != 200 || w.Time <= 0 {
 		t.Errorf("write: %+v, %d bytes came out", w, out.Len())
 	}
@@ -360,7 +360,7 @@ func TestTrace(t *testing.T) {
 	}
 	proc := jailed2(t, j, sh(`cat /ro/kept /ro/none 2>/dev/null; exit 0`), p)
 	var counted int64
-	for _, s := range proc.Stats() {
+	for _, s := range proc.Stats().Calls {
 		counted += s.Stops
 	}
 	if int64(stops) != counted {

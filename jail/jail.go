@@ -82,9 +82,14 @@ type Jail struct {
 	// it fails: they are closed when no guest has them any more. One Spawn only.
 	Sockets map[int]any
 
-	// Logger gets warnings, and audit records: a call that has no handler, once
-	// each, and every call that a rule with Audit decides. Their field "why" is a
-	// [policy.Explanation]. nil: silence.
+	// Logger gets warnings, and audit records: those of the kinds that the policy's
+	// Audit lists; "rule", each call that a rule with Audit decides; and "missing",
+	// a call that has no handler, once each. Fields: kind, pid, task, program, call,
+	// text (the call as strace shows it), result, and what else a kind knows: why (a
+	// [policy.Explanation]), rule, path and argv, paths, network and address, limit
+	// and bound. In a flood the first hundred records of a kind are written, then ten
+	// a second; dropped is how many were not, since the last. It is called on the
+	// jail's thread, which waits for it. nil: silence.
 	Logger *zap.Logger
 
 	// Trace is called after every call that stopped, on the jail's thread: it

@@ -7,8 +7,12 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"oubliette/emulate"
 	"oubliette/internal/arena"
 	"oubliette/policy"
 )
@@ -20,22 +24,196 @@ import (
 const (
 	limitTick = 50 * time.Millisecond
 	diskSlack = 64 << 20
+	cpuSlack  = time.Second // between SIGXCPU and what ends the jail: setLimits' too
 )
+
+// meter counts the use of one limit. Some are read and written by goroutines.
+type meter struct{ used, bound, hits atomic.Int64 }
+
+// most remembers n if it is more than ever.
+func (m *meter) most(n int64) { m.used.Store(max(m.used.Load(), n)) }
+
+// take counts n, or what is left of the bound, and says which.
+func (m *meter) take(n int64) int64 {
+	for {
+		used, bound := m.used.Load(), m.bound.Load()
+		if bound > 0 {
+			n = min(n, max(bound-used, 0))
+		}
+		if m.used.CompareAndSwap(used, used+n) {
+			return n
+		}
+	}
+}
+
+// meters are the limits of a jail.
+type meters struct {
+	memory, tasks, files, disk, inodes, output, cpu, wall, calls meter
+
+	since   time.Time     // Spawn's
+	past    time.Duration // CPU time of processes that have ended
+	ranOut  bool          // task 1 had its SIGXCPU
+	due     time.Time     // of the last call that was let through, see throttle
+	waiting int           // threads in throttle
+	second  int64         // of since; in it there were
+	lately  int64         // calls
+}
+
+// named lists the meters by their limits' names.
+func (m *meters) named() map[string]*meter {
+	return map[string]*meter{"memory": &m.memory, "tasks": &m.tasks, "files": &m.files, "disk": &m.disk, "inodes": &m.inodes,
+		"output": &m.output, "cpu": &m.cpu, "wall": &m.wall, "calls": &m.calls}
+}
+
+func (m *meters) start(l policy.Limits) {
+	m.since = time.Now()
+	for name, bound := range map[string]int64{"memory": l.Memory, "tasks": int64(l.Tasks), "files": int64(l.Files), "disk": l.Disk,
+		"inodes": l.Inodes, "output": l.Output, "cpu": int64(l.CPU), "wall": int64(l.Wall), "calls": int64(l.Calls)} {
+		m.named()[name].bound.Store(bound)
+	}
+}
+
+// canLimit reports what of the host stands in the way of a limit.
+func canLimit(l policy.Limits) error {
+	for _, name := range []string{"/proc/self/statm", "/proc/self/smaps_rollup"} {
+		if err := unix.Access(name, unix.R_OK); l.Memory > 0 && err != nil {
+			return &Error{Op: "policy.Limits memory", Err: fmt.Errorf("%s: %w: without it nobody sees what the guest holds; mount /proc", name, err)}
+		}
+	}
+	return nil
+}
+
+// setLimits gives task 1 its resource limits: the caller's, cut by the policy.
+func (w *warden) setLimits(t *emulate.Task) {
+	l := &t.Process.Rlimits
+	*l = w.hostLimits
+	cut := func(resource int, n uint64) {
+		if n > 0 && n < l[resource].Max {
+			l[resource] = unix.Rlimit{Cur: min(n, l[resource].Cur), Max: n}
+		}
+	}
+	lim := w.policy.Limits
+	cut(unix.RLIMIT_DATA, uint64(lim.Memory))
+	cut(unix.RLIMIT_NOFILE, uint64(lim.Files))
+	cut(unix.RLIMIT_CPU, uint64((lim.CPU+time.Second-1)/time.Second))
+	if lim.CPU > 0 { // SIGXCPU first, SIGKILL later
+		l[unix.RLIMIT_CPU].Max += uint64(cpuSlack / time.Second)
+	}
+}
+
+// reached ends the jail at a limit, from any goroutine.
+func (w *warden) reached(limit string, bound any) {
+	w.box.post(func() {
+		if !w.ended {
+			w.limitHit(limit, nil)
+		}
+		w.fail(&LimitError{Limit: limit, Bound: fmt.Sprint(bound)})
+	})
+}
+
+// full counts a refusal for which a limit is to blame.
+func (w *warden) full(t *thread, err error) {
+	bytes, inodes := w.disk.Full()
+	switch l := w.policy.Limits; {
+	case err == unix.EMFILE && l.Files > 0 && t.task.FDs.Free(0) >= l.Files:
+		w.limitHit("files", t)
+	case err == unix.ENOSPC && bytes:
+		w.limitHit("disk", t)
+	case err == unix.ENOSPC && inodes:
+		w.limitHit("inodes", t)
+	case err == unix.EAGAIN && w.sys.Limits.Refused > w.meters.tasks.hits.Load():
+		w.limitHit("tasks", t)
+	}
+}
+
+// throttle keeps a call that comes too soon until it is due: a token bucket that
+// holds one second's worth (as the generic cell rate algorithm has it). No signal
+// ends the wait, as none has been seen by the call yet; but death does: ErrGone.
+func (t *thread) throttle(now time.Time) error {
+	m := &t.w.meters
+	if s := int64(now.Sub(m.since) / time.Second); s != m.second {
+		m.second, m.lately = s, 0
+	}
+	if m.due.Before(now) {
+		m.due = now
+	}
+	m.due = m.due.Add(time.Second / time.Duration(t.w.policy.Limits.Calls))
+	if wait := m.due.Sub(now) - time.Second; wait > 0 {
+		t.w.limitHit("calls", t)
+		m.waiting++
+		defer func() { m.waiting-- }()
+		due := false
+		timer := time.AfterFunc(wait, func() { t.w.box.post(func() { due = true; t.Unpark() }) })
+		defer timer.Stop()
+		for !due {
+			if err := t.ParkUninterruptible(); err != nil {
+				return err
+			}
+		}
+	}
+	m.lately++
+	m.calls.most(m.lately)
+	return nil
+}
+
+// ended adds up the CPU time of processes that have.
+func (m *meters) ended(t *thread, u emulate.Usage) {
+	if t.tid == t.tgid {
+		m.past += u.User + u.System
+	}
+}
+
+// ranOut notes that t gets SIGXCPU, if not for a bound that its process has set itself.
+// By its own clock it may have used less or more: the kernel counts in ticks here.
+func (w *warden) ranOut(t *thread) {
+	p := t.task.Process
+	if l := w.policy.Limits.CPU; l > 0 && p.Rlimits[unix.RLIMIT_CPU].Cur >= uint64(l/time.Second) {
+		w.limitHit("cpu", t)
+		w.meters.ranOut = w.meters.ranOut || p.PID == 1
+	}
+}
+
+// cpuTime is what the jail's processes have used.
+func (w *warden) cpuTime() time.Duration {
+	sum := w.meters.past
+	for tid, t := range w.threads {
+		if d, err := t.CPUTime(false); tid == t.tgid && err == nil {
+			sum += d
+		}
+	}
+	return sum
+}
+
+// limitStats is what Stats tells of the limits.
+func (w *warden) limitStats() map[string]LimitStats {
+	m, l := &w.meters, w.sys.Limits
+	bytes, inodes := w.disk.Most()
+	m.tasks.most(int64(max(l.MostTasks, 1)))
+	m.files.most(int64(l.MostFiles))
+	m.disk.most(bytes)
+	m.inodes.most(inodes)
+	m.cpu.most(int64(w.cpuTime()))
+	if !w.proc.done() { // else run has
+		m.wall.most(int64(time.Since(m.since)))
+	}
+	stats := make(map[string]LimitStats)
+	for name, m := range m.named() {
+		stats[name] = LimitStats{m.used.Load(), m.bound.Load(), m.hits.Load()}
+	}
+	return stats
+}
 
 // watchLimits ends the jail at those limits that no call meets. It returns at
 // once.
 func (p *Process) watchLimits(a *arena.Arena, l policy.Limits) {
-	reached := func(limit string, bound any) {
-		p.w.box.post(func() { p.w.fail(&LimitError{Limit: limit, Bound: fmt.Sprint(bound)}) })
-	}
 	if l.Wall > 0 {
-		t := time.AfterFunc(l.Wall, func() { reached("wall", l.Wall) })
+		t := time.AfterFunc(l.Wall, func() { p.w.reached("wall", l.Wall) })
 		go func() {
 			<-p.ended
 			t.Stop()
 		}()
 	}
-	if l.Disk <= 0 && l.Memory <= 0 {
+	if l.Disk <= 0 && l.Memory <= 0 && l.CPU <= 0 {
 		return
 	}
 	go func() {
@@ -47,14 +225,28 @@ func (p *Process) watchLimits(a *arena.Arena, l policy.Limits) {
 				return
 			case <-tick.C:
 			}
-			if used, err := a.Used(); l.Disk > 0 && err == nil && used/2 > l.Disk+diskSlack/2 {
-				reached("disk", l.Disk)
-			}
-			if l.Memory > 0 && p.holds(l.Memory) {
-				reached("memory", l.Memory)
-			}
+			p.lookAtLimits(a, l)
 		}
 	}()
+}
+
+func (p *Process) lookAtLimits(a *arena.Arena, l policy.Limits) {
+	w := p.w
+	if l.Disk > 0 {
+		if used, err := a.Used(); err == nil && used/2 > l.Disk+diskSlack/2 {
+			w.reached("disk", l.Disk)
+		}
+	}
+	if l.Memory > 0 && p.holds(l.Memory) {
+		w.reached("memory", l.Memory)
+	}
+	if l.CPU > 0 {
+		var used time.Duration
+		p.do(func() { used = w.cpuTime() })
+		if used > (l.CPU+time.Second-1).Truncate(time.Second)+cpuSlack {
+			w.reached("cpu", l.CPU)
+		}
+	}
 }
 
 // holds reports that the jail's processes together hold more than limit bytes. The
@@ -69,7 +261,12 @@ func (p *Process) holds(limit int64) bool {
 			}
 		}
 	})
-	return resident(pids, limit) > limit && proportional(pids) > limit
+	held := resident(pids, limit)
+	if held > limit {
+		held = proportional(pids)
+	}
+	p.w.meters.memory.most(held)
+	return held > limit
 }
 
 // resident adds up what each process has in memory, until that is more than

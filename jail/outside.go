@@ -3,6 +3,7 @@
 package jail
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -170,6 +171,7 @@ func (o *outside) Connect(s *vnet.TCP, to netip.AddrPort) error {
 	if to.Port() == dnsPort && err != nil && o.resolves() {
 		address, err = "", nil
 	}
+	o.w.auditNetwork("connect", "tcp", cmp.Or(address, to.String()), err)
 	if err != nil {
 		return err
 	}

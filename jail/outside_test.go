@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -387,16 +388,16 @@ func TestDialPanics(t *testing.T) {
 
 // TestCrowd: the connections of a jail are bounded, and closed ones count no more.
 func TestCrowd(t *testing.T) {
-	n := 0
+	var n atomic.Int64 // dials run at once
 	j := &jail.Jail{Dial: func(context.Context, string, string) (net.Conn, error) {
 		ours, theirs := net.Pipe()
-		n++
+		n.Add(1)
 		go func() { _, _ = io.Copy(io.Discard, ours) }()
 		return theirs, nil
 	}}
 	got := netGuest(t, j, policy.Net{Allow: []string{"a.test:1"}}, "crowd", "a.test:1")
 	if got != "1024 true EADDRNOTAVAIL\n" {
-		t.Errorf("%s, %d dialled", got, n)
+		t.Errorf("%s, %d dialled", got, n.Load())
 	}
 }
 

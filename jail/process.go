@@ -35,6 +35,25 @@ type Process struct {
 	handles sync.Mutex // guards cmd.Process
 }
 
+// Stats is what a jail did so far.
+type Stats struct {
+	Calls  map[string]CallStats  `json:"calls"`  // that happened, by name
+	Limits map[string]LimitStats `json:"limits"` // by name, as in the JSON of policy.Limits
+	Audit  map[string]AuditStats `json:"audit"`  // by kind: those of policy.Policy.Audit, "rule" and "missing"
+}
+
+// LimitStats is one of policy.Limits, in its unit, times in nanoseconds.
+type LimitStats struct {
+	// Used is the most that was in use at once, of output, cpu and wall all in
+	// all, of calls the most in a second. Memory is looked at if it is limited.
+	Used  int64
+	Bound int64 // 0: none
+	// Hits is how often the guest wanted more: tasks, descriptors or space
+	// refused, SIGXCPU, calls that had to wait, and the end of the jail. The
+	// kernel refuses memory by itself, uncounted.
+	Hits int64
+}
+
 // CallStats is what Stats tells of one call.
 type CallStats struct {
 	Stops int64         // times the call stopped at the warden
@@ -84,6 +103,8 @@ func (p *Process) result() error {
 		return &ExitError{Status: unix.WaitStatus(unix.SIGKILL)}
 	case w.err != nil:
 		return w.err
+	case w.meters.ranOut && w.status.Signaled() && (w.status.Signal() == unix.SIGXCPU || w.status.Signal() == unix.SIGKILL):
+		return &LimitError{Limit: "cpu", Bound: w.policy.Limits.CPU.String(), Err: &ExitError{Status: w.status}}
 	case w.status != 0:
 		return &ExitError{Status: w.status}
 	}
@@ -237,15 +258,16 @@ func (p *Process) do(fn func()) {
 	}
 }
 
-// Stats tells stops, time and bytes by call, for calls that happened.
-func (p *Process) Stats() map[string]CallStats {
-	m := make(map[string]CallStats)
+// Stats tells stops, time and bytes by call, and what was used of each limit.
+func (p *Process) Stats() Stats {
+	m := Stats{Calls: make(map[string]CallStats)}
 	p.do(func() {
 		for nr, s := range p.w.stats {
 			if s.Stops > 0 {
-				m[p.w.callName(nr)] = s
+				m.Calls[p.w.callName(nr)] = s
 			}
 		}
+		m.Limits, m.Audit = p.w.limitStats(), p.w.auditStats()
 	})
 	return m
 }

@@ -222,6 +222,7 @@ func (o *outside) Listen(s *vnet.TCP) func() error {
 	at := s.Local()
 	for _, p := range o.published {
 		if p.port == at.Port() {
+			o.w.auditNetwork("listen", "tcp", at.String(), nil)
 			p.start()
 		}
 	}
@@ -239,6 +240,7 @@ func (o *outside) Listen(s *vnet.TCP) func() error {
 	if at.Addr().IsUnspecified() {
 		address = ":" + portText(at.Port())
 	}
+	o.w.auditNetwork("listen", network, address, nil)
 	o.wg.Add(1)
 	return func() error {
 		defer o.wg.Done()

@@ -266,6 +266,8 @@ func (t *thread) deliver(sig unix.Signal) {
 		} else if si.Code <= 0 { // from outside: the sender has no pid here
 			clear(si.Fields[:8])
 			_ = ptrace.SetSigInfo(t.tid, &si)
+		} else if sig == unix.SIGXCPU { // the kernel's, and not from kill
+			t.w.ranOut(t)
 		}
 	}
 	if caught {

@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
@@ -34,6 +33,9 @@ var defaultEnv = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bi
 func (j *Jail) spawn(cmd *exec.Cmd, pol policy.Policy) (*Process, error) {
 	if err := pol.Validate(); err != nil {
 		return nil, &Error{Op: "spawn", Err: err}
+	}
+	if err := canLimit(pol.Limits); err != nil {
+		return nil, err
 	}
 	w, err := newWarden(j, pol)
 	if err != nil {
@@ -77,7 +79,7 @@ func (j *Jail) spawn(cmd *exec.Cmd, pol policy.Policy) (*Process, error) {
 
 // newWarden makes everything that needs no process yet.
 func newWarden(j *Jail, pol policy.Policy) (_ *warden, err error) {
-	w := &warden{policy: &pol, log: j.Logger, threads: make(map[int]*thread),
+	w := &warden{policy: &pol, log: j.Logger, audits: newAudits(j.Logger, pol), threads: make(map[int]*thread),
 		early: make(map[int]earlyStop), doomed: make(map[int]*emulate.Process), late: make(map[*emulate.Process][]func()), loading: make(map[int]*newImage),
 		logged: make(map[string]int), streams: streams{quit: -1}}
 	if w.log == nil {
@@ -102,7 +104,7 @@ func newWarden(j *Jail, pol policy.Policy) (_ *warden, err error) {
 		return nil, &Error{Op: "spawn", Err: err}
 	}
 	w.arena.InUse, w.arena.Limit = w.slotsInUse, pol.Limits.Disk
-	w.disk.Bytes = pol.Limits.Disk
+	w.disk.Bytes, w.disk.Inodes = pol.Limits.Disk, pol.Limits.Inodes
 	if w.arenaRead, err = w.arena.ReadOnly(); err != nil {
 		return nil, &Error{Op: "spawn", Err: err}
 	}
@@ -112,6 +114,10 @@ func newWarden(j *Jail, pol policy.Policy) (_ *warden, err error) {
 	id := pol.Identity
 	w.sys = &emulate.System{Host: w, Hostname: id.Hostname, CPUs: id.CPUs, ArenaFDs: arenaFDs,
 		HideVDSO: !w.hostClock(), Limits: emulate.Limits{Tasks: pol.Limits.Tasks}}
+	w.meters.start(pol.Limits)
+	if w.audits[policy.AuditWrite] != nil {
+		w.sys.Changed = w.changed
+	}
 	if w.sys.Hostname == "" {
 		w.sys.Hostname = "oubliette"
 	}
@@ -188,7 +194,8 @@ func (w *warden) discard() {
 // begin builds the guest's world and starts task 1, on the warden's thread.
 func (w *warden) begin(j *Jail, cmd *exec.Cmd) error {
 	id := w.policy.Identity
-	w.streams = streams{post: w.box.post, owner: vfs.Owner{UID: id.UID, GID: id.GID}, quit: -1}
+	w.streams = streams{post: w.box.post, owner: vfs.Owner{UID: id.UID, GID: id.GID}, quit: -1, output: &w.meters.output,
+		full: func() { w.reached("output", w.policy.Limits.Output) }}
 	if err := w.mount(j, cmd); err != nil {
 		return err
 	}
@@ -261,24 +268,6 @@ var execAdvice = map[unix.Errno]string{
 	unix.EINVAL:  "arguments and environment may not contain a NUL byte",
 	unix.EPERM:   "the host must allow process_vm_readv and process_vm_writev, as Docker's default seccomp profile does",
 	unix.E2BIG:   "its arguments and environment are too long",
-}
-
-// setLimits gives task 1 its resource limits: the caller's, cut by the policy.
-func (w *warden) setLimits(t *emulate.Task) {
-	l := &t.Process.Rlimits
-	*l = w.hostLimits
-	cut := func(resource int, n uint64) {
-		if n > 0 && n < l[resource].Max {
-			l[resource] = unix.Rlimit{Cur: min(n, l[resource].Cur), Max: n}
-		}
-	}
-	lim := w.policy.Limits
-	cut(unix.RLIMIT_DATA, uint64(lim.Memory))
-	cut(unix.RLIMIT_NOFILE, uint64(lim.Files))
-	cut(unix.RLIMIT_CPU, uint64((lim.CPU+time.Second-1)/time.Second))
-	if lim.CPU > 0 { // SIGXCPU first, SIGKILL a second later
-		l[unix.RLIMIT_CPU].Max++
-	}
 }
 
 // prepare finds the working directory and the program's path in the guest.

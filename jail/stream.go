@@ -37,6 +37,20 @@ type streams struct {
 	closed bool
 	// reopened counts the descriptors that Open has made.
 	reopened int
+	output   *meter // bytes written; slow files have a goroutine that writes
+	full     func() // more than that was to be written
+}
+
+// metered gives as much of p to write as may still come out.
+func (s *streams) metered(p []byte, write func([]byte) (int, error)) (int, error) {
+	n := s.output.take(int64(len(p)))
+	if n == 0 && len(p) > 0 {
+		s.full()
+		return 0, unix.EDQUOT
+	}
+	wrote, err := write(p[:n])
+	s.output.used.Add(int64(max(wrote, 0)) - n)
+	return wrote, err
 }
 
 // maxReopened is how often a jail has its streams open beside what it was given:
@@ -116,7 +130,9 @@ func (h *hostFile) Read(p []byte) (int, error) {
 }
 
 // Write writes at the shared offset.
-func (h *hostFile) Write(p []byte) (int, error) {
+func (h *hostFile) Write(p []byte) (int, error) { return h.streams.metered(p, h.write) }
+
+func (h *hostFile) write(p []byte) (int, error) {
 	if h.plain() {
 		return ignoreEINTR(func() (int, error) { return unix.Write(h.fd, p) })
 	}
@@ -148,7 +164,9 @@ func ignoreEINTR(fn func() (int, error)) (int, error) {
 func (h *hostFile) Pread(p []byte, off int64) (int, error) { return unix.Pread(h.fd, p, off) }
 
 // Pwrite is see Pread.
-func (h *hostFile) Pwrite(p []byte, off int64) (int, error) { return unix.Pwrite(h.fd, p, off) }
+func (h *hostFile) Pwrite(p []byte, off int64) (int, error) {
+	return h.streams.metered(p, func(p []byte) (int, error) { return unix.Pwrite(h.fd, p, off) })
+}
 
 // Seek moves the shared offset.
 func (h *hostFile) Seek(_ *fdtable.Description, off int64, whence int) (int64, error) {

@@ -20,7 +20,8 @@ func (t *thread) syscall() {
 	}
 	nr := int(int32(t.info.Nr))
 	c := &t.call
-	*c = emulate.Call{Task: t.task, Sys: w.sys, Nr: nr, Args: t.info.Args}
+	clear(t.seen)
+	*c = emulate.Call{Task: t.task, Sys: w.sys, Nr: nr, Args: t.info.Args, Seen: t.seen}
 	t.woken, t.exited, t.regsOK, t.fresh = false, false, false, false
 	if t.rewound == emulate.ERESTART_RESTARTBLOCK && nr == t.task.Restart.Nr {
 		c.Restarted = true // repeated without a signal frame in between
@@ -31,37 +32,50 @@ func (t *thread) syscall() {
 	t.rewound = 0
 	w.sys.Current = t.task
 	start := time.Now()
+	if w.policy.Limits.Calls > 0 {
+		if t.throttle(start) != nil {
+			return
+		}
+		start = time.Now()
+	}
 	w.stops(start)
-	result, err := w.answer(c)
+	d := w.decide(c)
+	result, err := w.answer(t, d)
+	if w.audits != nil && uint(nr) < maxCalls {
+		w.auditCall(t, d, result, err)
+	}
 	if t.dead {
 		return
 	}
 	w.account(t, nr, result, err, time.Since(start))
+	if err == unix.ENOSPC || err == unix.EMFILE || err == unix.EAGAIN {
+		w.full(t, err)
+	}
 	t.finish(result, err)
 }
 
-// answer finds out what the policy says of a call and does it.
-func (w *warden) answer(c *emulate.Call) (uint64, error) {
-	if uint(c.Nr) >= uint(len(w.calls.rows)) {
-		return 0, unix.ENOSYS
+// decide finds out what the policy says of a call.
+func (w *warden) decide(c *emulate.Call) policy.Decision {
+	if uint(c.Nr) >= maxCalls {
+		return policy.Decision{Action: policy.Deny, Errno: int(unix.ENOSYS), Rule: -1}
 	}
-	row := &w.calls.rows[c.Nr]
-	d := row.decision
-	if row.conditional {
-		d = w.calls.table.Lookup(c.Nr, c.Args)
+	if row := &w.calls.rows[c.Nr]; !row.conditional {
+		return row.decision
 	}
-	if d.Audit {
-		w.audit("call audited", c, d)
-	}
+	return w.calls.table.Lookup(c.Nr, c.Args)
+}
+
+// answer does what was decided.
+func (w *warden) answer(t *thread, d policy.Decision) (uint64, error) {
 	switch d.Action {
 	case policy.Emulate:
+		row := &w.calls.rows[t.call.Nr]
 		if row.do == nil {
-			w.missing(c, d)
 			return 0, unix.ENOSYS
 		}
-		result, err := row.do(c)
+		result, err := row.do(&t.call)
 		if v, ok := err.(*Violation); ok {
-			w.fail(&Violation{Call: row.name, Args: c.Args, PID: c.Task.Process.PID, Rule: v.Rule, Why: w.explain(c)})
+			w.violate(t, &Violation{Rule: v.Rule})
 			return 0, emulate.ErrGone
 		}
 		return result, err
@@ -70,7 +84,7 @@ func (w *warden) answer(c *emulate.Call) (uint64, error) {
 	case policy.Deny:
 		return 0, unix.Errno(d.Errno)
 	}
-	w.fail(&Violation{Call: w.callName(c.Nr), Args: c.Args, PID: c.Task.Process.PID, Rule: w.ruleText(d.Rule), Why: w.explain(c)})
+	w.violate(t, &Violation{Rule: w.ruleText(d.Rule)})
 	return 0, emulate.ErrGone
 }
 

@@ -150,8 +150,12 @@ var baseTable = sync.OnceValue(func() *callTable {
 		t.rows[nr].moves = slices.Contains(movers, t.rows[nr].name)
 	}
 	for _, row := range emulate.Calls() {
-		if nr, ok := sysno.Number(row.Name); ok && row.Do != nil {
-			t.handlers[nr], t.rows[nr].do, t.rows[nr].args = row.Do, row.Do, row.Args
+		nr, ok := sysno.Number(row.Name)
+		if ok {
+			t.rows[nr].args = row.Args
+		}
+		if ok && row.Do != nil {
+			t.handlers[nr], t.rows[nr].do = row.Do, row.Do
 		}
 	}
 	return t

@@ -43,6 +43,8 @@ type thread struct {
 	held                      []emulate.Signal // see hold
 
 	call   emulate.Call
+	seen   map[uint64]string // call.Seen, if anybody is told of calls
+	wrote  []string          // paths that the call has changed, for the audit
 	info   ptrace.Info
 	exited bool        // the call has been made natively and thread stands at its exit
 	regs   ptrace.Regs // at the seccomp stop, valid if regsOK
@@ -59,6 +61,9 @@ type thread struct {
 // starts with the thread's next stop.
 func (w *warden) newThread(tid, tgid int, first func(*thread) error) *thread {
 	t := &thread{w: w, tid: tid, tgid: tgid}
+	if w.proc.trace != nil || w.audits != nil {
+		t.seen = make(map[uint64]string)
+	}
 	w.threads[tid] = t
 	t.next, t.stop = iter.Pull(func(yield func(struct{}) bool) {
 		t.yield = yield

@@ -31,6 +31,7 @@ type warden struct {
 	policy *policy.Policy
 	calls  *calls
 	log    *zap.Logger
+	audits audits
 	stats  [maxCalls]CallStats
 
 	pgid    int // host process group of all guests and the bell, which keeps it alive; 0 none yet
@@ -53,7 +54,8 @@ type warden struct {
 	parts       *parts
 	arena       *arena.Arena // of this jail's in-memory files
 	arenaRead   *os.File
-	disk        vfs.Quota // policy.Limits.Disk over all in-memory files
+	disk        vfs.Quota // policy.Limits.Disk and Inodes over all in-memory files
+	meters      meters
 	streams     streams
 	outside     *outside         // nil: there is none
 	terminal    *terminal        // Jail.Terminal, nil without
@@ -84,7 +86,9 @@ func (w *warden) run(start func() error) {
 		w.loaded(err)
 	}
 	w.loop()
+	w.meters.wall.most(int64(time.Since(w.meters.since)))
 	w.close()
+	w.closeAudit()
 	w.loaded(w.err)
 }
 
@@ -172,8 +176,9 @@ func (w *warden) unknown(tid int, ws unix.WaitStatus) {
 	}
 	if ws.Exited() || ws.Signaled() {
 		p := w.doomed[tid]
-		if p != nil {
-			p.UsedBefore(usage(&w.usage))
+		if u := usage(&w.usage); p != nil {
+			p.UsedBefore(u)
+			w.meters.past += u.User + u.System
 		}
 		delete(w.doomed, tid)
 		delete(w.early, tid)
@@ -280,12 +285,16 @@ func (w *warden) endTask(t *thread, ws unix.WaitStatus, u emulate.Usage) {
 	if t.tid == t.tgid && w.sys.Task(t.task.TID) != t.task { // a leader while another thread called execve
 		t.task.Process.UsedBefore(u)
 	}
+	w.meters.ended(t, u)
 	if t.task.Process.PID == 1 && t.task == w.sys.Task(t.task.TID) {
 		w.status = ws
 	}
 	if ws.Signaled() && ws.Signal() == unix.SIGSYS && !t.sigsys {
-		w.fail(&Violation{Call: "a call of another ABI (int 0x80)", PID: t.task.Process.PID,
-			Rule: "the filter kills foreign architectures"})
+		v := &Violation{Call: "a call of another ABI (int 0x80)", PID: t.task.Process.PID, Rule: "the filter kills foreign architectures"}
+		w.record(policy.AuditViolation, "violation", t, func() []zap.Field {
+			return []zap.Field{zap.String("call", v.Call), zap.String("rule", v.Rule)}
+		})
+		w.fail(v)
 	}
 	w.sys.ExitTask(t.task, ws, u)
 }
@@ -324,14 +333,6 @@ func (w *warden) warn(msg, call string, err error) {
 	}
 	if ce := w.log.Check(zap.WarnLevel, msg); ce != nil {
 		ce.Write(zap.String("call", call), zap.Error(err))
-	}
-}
-
-// missing logs a call without a handler, once each.
-func (w *warden) missing(c *emulate.Call, d policy.Decision) {
-	name := w.callName(c.Nr)
-	if w.logged[name]++; w.logged[name] == 1 {
-		w.audit("call not emulated", c, d)
 	}
 }
 

@@ -43,6 +43,9 @@ type Policy struct {
 	Identity Identity `json:"identity,omitzero"`
 	// Time replaces the host's clock. Zero: the host's.
 	Time Time `json:"time,omitzero"`
+	// Audit lists the kinds of records that Jail.Logger gets, from the Audit
+	// constants. What a rule with Audit decides is recorded besides.
+	Audit []string `json:"audit,omitempty"`
 	// Seed, if not nil, makes all randomness the guest sees repeatable.
 	Seed *uint64 `json:"seed,omitempty"`
 }
@@ -110,17 +113,37 @@ type Mount struct {
 	Mode uint32 `json:"mode,omitempty"`
 }
 
-// Limits bounds a jail. 0 is no bound beyond the host's. In JSON the times are
-// written as Go does ("1m30s").
+// Limits bounds a jail. 0 is no bound beyond the host's. Beyond a bound the guest
+// gets the errno or signal that Linux has for it, or the jail ends, and Wait says
+// which limit it was. No cgroups are needed. In JSON the times are written as Go
+// does ("1m30s").
 type Limits struct {
 	// Memory is bytes. A process whose private data would be larger gets ENOMEM
 	// (RLIMIT_DATA); a jail whose processes together hold more ends.
-	Memory int64         `json:"memory,omitempty"`
-	Tasks  int           `json:"tasks,omitempty"` // processes and threads alive at once
-	Files  int           `json:"files,omitempty"` // descriptors a process (RLIMIT_NOFILE)
-	Disk   int64         `json:"disk,omitempty"`  // bytes in all in-memory files together
-	CPU    time.Duration `json:"cpu,omitempty"`   // CPU time of each process (RLIMIT_CPU), whole seconds, rounded up
-	Wall   time.Duration `json:"wall,omitempty"`  // time from Spawn to the end
+	Memory int64 `json:"memory,omitempty"`
+	// Tasks is processes and threads alive or not waited for. EAGAIN.
+	Tasks int `json:"tasks,omitempty"`
+	// Files is descriptors of each process (RLIMIT_NOFILE). EMFILE.
+	Files int `json:"files,omitempty"`
+	// Disk is bytes in all in-memory and overlay files together. ENOSPC.
+	Disk int64 `json:"disk,omitempty"`
+	// Inodes is files, directories and further names in memory and overlays,
+	// those of /dev included. ENOSPC.
+	Inodes int64 `json:"inodes,omitempty"`
+	// Output is bytes written to what the guest was given of the host, all
+	// together: its standard streams, extra files and terminal. Just as many come
+	// out, then the jail ends.
+	Output int64 `json:"output,omitempty"`
+	// CPU is CPU time, in whole seconds, rounded up. A process that uses more
+	// gets SIGXCPU, and SIGKILL a second later (RLIMIT_CPU); a jail whose
+	// processes together, past ones included, use a second more ends.
+	CPU time.Duration `json:"cpu,omitempty"`
+	// Wall is time from Spawn to the end. The jail ends.
+	Wall time.Duration `json:"wall,omitempty"`
+	// Calls is emulated calls a second, those of all tasks together. One second's
+	// worth may come at once; a task that makes more sleeps until it is due, as
+	// where a disk or a link is slow. What runs natively is not counted.
+	Calls int `json:"calls,omitempty"`
 }
 
 // Identity is who and where the guest believes it is.

@@ -33,13 +33,14 @@ var full = policy.Policy{
 		{Guest: "/dev", Kind: policy.KindDev},
 		{Guest: "/proc", Kind: policy.KindProc},
 	},
-	Limits: policy.Limits{Memory: 1 << 30, Tasks: 5, Files: 64, Disk: 1 << 20, CPU: 90 * time.Second, Wall: time.Hour},
+	Limits: policy.Limits{Memory: 1 << 30, Tasks: 5, Files: 64, Disk: 1 << 20, CPU: 90 * time.Second, Wall: time.Hour, Inodes: 7, Output: 8, Calls: 9},
 	Net:    policy.Net{Host: true, Allow: []string{"example.com:443"}, Publish: []policy.Publish{{Host: ":80", Guest: 8080}}},
 	Identity: policy.Identity{
 		UID: 5, GID: 6, Groups: []uint32{7, 8}, Hostname: "here", CPUs: 2,
 	},
-	Time: policy.Time{Start: time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC)},
-	Seed: seed(1 << 63),
+	Time:  policy.Time{Start: time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC)},
+	Audit: []string{policy.AuditRefusal, policy.AuditWrite},
+	Seed:  seed(1 << 63),
 }
 
 func TestZeroKills(t *testing.T) {
@@ -167,6 +168,8 @@ func TestValidate(t *testing.T) {
 		"bytes":          {mount(policy.Mount{Guest: "/c", Kind: "memory", Bytes: -1}), "mounts[1]: bytes and inodes may not be negative"},
 		"mode":           {mount(policy.Mount{Guest: "/c", Kind: "memory", Mode: 0o10000}), "mounts[1].mode: 010000 is more"},
 		"program":        {mount(policy.Mount{Guest: "/c", Kind: "program"}), `mounts[1].guest: "/c": what a program needs`},
+		"audit":          {policy.Policy{Audit: []string{"exec", "all"}}, `audit[1]: "all" is not one of ["refusal"`},
+		"audit twice":    {policy.Policy{Audit: []string{"exec", "exec"}}, "audit[1]: exec is there twice: remove one"},
 		"limit":          {policy.Policy{Limits: policy.Limits{CPU: -1}}, "limits.cpu: is negative"},
 		"hostname":       {policy.Policy{Identity: policy.Identity{Hostname: strings.Repeat("x", 65)}}, "identity.hostname: 65 bytes"},
 		"cpus":           {policy.Policy{Identity: policy.Identity{CPUs: -1}}, "identity.cpus: -1 is negative"},
@@ -215,7 +218,7 @@ func TestParseErrors(t *testing.T) {
 		{"{\n  \"calls\": [}", "policy: line 2, column 13: invalid character '}' looking for beginning of value"},
 		{"{} {}", "policy: line 1, column 4: invalid character '{' after top-level value"},
 		{"[]", "policy: line 1, column 1: a JSON array where a policy.Policy belongs"},
-		{"{\n \"Calls\": []}", "policy: line 2, column 2: Calls: is no field here; the fields are calls, default, mounts, limits, net, identity, time, seed"},
+		{"{\n \"Calls\": []}", "policy: line 2, column 2: Calls: is no field here; the fields are calls, default, mounts, limits, net, identity, time, audit, seed"},
 		{`{"calls": [{"calls": ["read"], "wen": []}]}`, "policy: line 1, column 32: calls[0].wen: is no field here; the fields are calls, when, action, errno, audit, reason, from"},
 		{`{"default": "kill", "default": "emulate"}`, "policy: line 1, column 21: default: is there twice: remove one"},
 		{`{"calls": [{"calls": ["read", "@sokcets"], "action": "kill"}]}`, `policy: line 1, column 31: calls[0].calls[1]: no part is named "@sokcets": write one of @stdio`},
@@ -226,7 +229,7 @@ func TestParseErrors(t *testing.T) {
 		{`{"calls": [{"calls": "read", "action": "kill"}]}`, "policy: line 1, column 22: calls[0].calls: a JSON string where a []string belongs"},
 		{"{\"limits\": {\n\"wall\": \"1x\"}}", `policy: line 2, column 9: limits.wall: "1x" is no time: write it like 1m30s`},
 		{"{\"limits\": {\n\"disk\": \"1G\"}}", "policy: line 2, column 9: limits.disk: a JSON string where a int64 belongs"},
-		{"{\"limits\": {\n\"dsk\": 1}}", "policy: line 2, column 1: limits.dsk: is no field here; the fields are memory, tasks, files, disk, cpu, wall"},
+		{"{\"limits\": {\n\"dsk\": 1}}", "policy: line 2, column 1: limits.dsk: is no field here; the fields are memory, tasks, files, disk, inodes, output, cpu, wall, calls"},
 		{`{"time": {"start": {}}}`, "policy: line 1, column 20: time.start: write a time like"},
 	} {
 		_, err := policy.Parse([]byte(c.text))

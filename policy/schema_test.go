@@ -30,6 +30,7 @@ type object = map[string]any
 var (
 	required = map[string][]string{"Rule": {"calls", "action"}, "Condition": {"op"}, "Mount": {"guest", "kind"}}
 	enums    = map[string][]string{
+		"Policy.audit":   {"refusal", "violation", "limit", "exec", "network", "write"},
 		"Policy.default": {"kill", "emulate", "deny"},
 		"Rule.action":    {"kill", "emulate", "allow", "deny"},
 		"Rule.calls":     callNames(),

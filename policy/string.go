@@ -23,6 +23,9 @@ func (p Policy) String() string {
 	if s := p.Net.String(); s != "" {
 		fmt.Fprintf(&b, "net%s\n", s)
 	}
+	if len(p.Audit) > 0 {
+		fmt.Fprintf(&b, "audit %s\n", strings.Join(p.Audit, " "))
+	}
 	id := p.Identity
 	fmt.Fprintf(&b, "identity uid %d gid %d", id.UID, id.GID)
 	if len(id.Groups) > 0 {
@@ -106,7 +109,8 @@ func (l Limits) String() string {
 		set   bool
 	}{
 		{"memory", l.Memory, l.Memory != 0}, {"tasks", l.Tasks, l.Tasks != 0}, {"files", l.Files, l.Files != 0},
-		{"disk", l.Disk, l.Disk != 0}, {"cpu", l.CPU, l.CPU != 0}, {"wall", l.Wall, l.Wall != 0},
+		{"disk", l.Disk, l.Disk != 0}, {"inodes", l.Inodes, l.Inodes != 0}, {"output", l.Output, l.Output != 0},
+		{"cpu", l.CPU, l.CPU != 0}, {"wall", l.Wall, l.Wall != 0}, {"calls", l.Calls, l.Calls != 0},
 	} {
 		if f.set {
 			s += fmt.Sprintf(" %s %v", f.name, f.value)

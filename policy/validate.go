@@ -71,6 +71,7 @@ func (p Policy) Validate() error {
 	ps.mounts(p.Mounts)
 	ps.limits(p.Limits)
 	ps.net(p.Net)
+	ps.audit(p.Audit)
 	if len(p.Identity.Hostname) > 64 { // HOST_NAME_MAX
 		ps.add("identity.hostname", "%d bytes, at most 64", len(p.Identity.Hostname))
 	}
@@ -276,7 +277,8 @@ func (ps *problems) limits(l Limits) {
 		n    int64
 	}{
 		{"memory", l.Memory}, {"tasks", int64(l.Tasks)}, {"files", int64(l.Files)},
-		{"disk", l.Disk}, {"cpu", int64(l.CPU)}, {"wall", int64(l.Wall)},
+		{"disk", l.Disk}, {"inodes", l.Inodes}, {"output", l.Output}, {"cpu", int64(l.CPU)}, {"wall", int64(l.Wall)},
+		{"calls", int64(l.Calls)},
 	} {
 		if v.n < 0 {
 			ps.add("limits."+v.name, "is negative: leave it out for no bound")

@@ -11,7 +11,16 @@ type Quota struct {
 	Inodes int64  // inodes and further names of them; 0: no bound
 	Within *Quota // nil: none
 
-	bytes, inodes int64 // used
+	bytes, inodes         int64 // used
+	mostBytes, mostInodes int64 // that were
+}
+
+// Most is how many bytes and inodes were in use at once.
+func (q *Quota) Most() (bytes, inodes int64) { return q.mostBytes, q.mostInodes }
+
+// Full tells whether not another page fits, and whether not another inode.
+func (q *Quota) Full() (bytes, inodes bool) {
+	return q.Bytes > 0 && q.Bytes-q.bytes < blockSize, q.Inodes > 0 && q.inodes >= q.Inodes
 }
 
 // room is how many bytes may still be used.
@@ -30,6 +39,7 @@ func (q *Quota) add(bytes, inodes int64) {
 	for ; q != nil; q = q.Within {
 		q.bytes += bytes
 		q.inodes += inodes
+		q.mostBytes, q.mostInodes = max(q.mostBytes, q.bytes), max(q.mostInodes, q.inodes)
 	}
 }
 

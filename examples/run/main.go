@@ -55,9 +55,7 @@ type options struct {
 	overlay, changes                                       bool
 	ro, rw, env, allow, publish                            list
 	uid                                                    int
-	mem                                                    int64
-	procs                                                  int
-	cpu, timeout                                           time.Duration
+	limits                                                 policy.Limits
 	seed                                                   string
 }
 
@@ -75,14 +73,19 @@ func parse(args []string) (o options, command []string, err error) {
 	f.StringVar(&o.net, "net", "none", "network: `none` but the jail's own loopback, or host: dial out through the host")
 	f.Var(&o.allow, "allow", "dial out to `NAME:PORT`, * for any port (repeatable)")
 	f.Var(&o.publish, "publish", "`HOSTADDR:GUESTPORT`: a host listener as the guest's port (repeatable)")
-	f.Int64Var(&o.mem, "mem", 0, "`BYTES` of memory for all processes together")
-	f.IntVar(&o.procs, "procs", 0, "`N` processes and threads at once")
-	f.DurationVar(&o.cpu, "cpu", 0, "CPU time of each process")
-	f.DurationVar(&o.timeout, "timeout", 0, "time until the jail is ended")
+	f.Int64Var(&o.limits.Memory, "mem", 0, "`BYTES` of memory for all processes together")
+	f.IntVar(&o.limits.Tasks, "procs", 0, "`N` processes and threads at once")
+	f.DurationVar(&o.limits.CPU, "cpu", 0, "CPU time, of each process and of all together")
+	f.DurationVar(&o.limits.Wall, "timeout", 0, "time until the jail is ended")
+	f.Int64Var(&o.limits.Disk, "disk", 0, "`BYTES` of all in-memory files together")
+	f.Int64Var(&o.limits.Inodes, "inodes", 0, "`N` in-memory files and directories")
+	f.Int64Var(&o.limits.Output, "output", 0, "`BYTES` of output until the jail is ended")
+	f.IntVar(&o.limits.Files, "files", 0, "`N` descriptors a process")
+	f.IntVar(&o.limits.Calls, "calls", 0, "`N` emulated calls a second; more have to wait")
 	f.StringVar(&o.seed, "seed", "", "`N`: repeatable randomness")
 	f.StringVar(&o.start, "time", "", "`RFC3339` time at which the guest starts")
 	f.StringVar(&o.trace, "trace", "", "write strace-like lines to `FILE`")
-	f.StringVar(&o.stats, "stats", "", "write stops and time by call as JSON to `FILE`")
+	f.StringVar(&o.stats, "stats", "", "write stops and time by call, and the use of each limit, as JSON to `FILE`")
 	f.StringVar(&o.learn, "learn", "", "write the policy it needed to `FILE`")
 	f.BoolVar(&o.changes, "changes", false, "list at exit what the guest created, modified or removed")
 	if err := f.Parse(args); err != nil {
@@ -119,7 +122,7 @@ func parse(args []string) (o options, command []string, err error) {
 }
 
 // positive are the flags whose zero would be no limit at all.
-var positive = []string{"mem", "procs", "cpu", "timeout"}
+var positive = []string{"mem", "procs", "files", "disk", "inodes", "output", "cpu", "timeout", "calls"}
 
 func run(args []string) (int, error) {
 	o, argv, err := parse(args)
@@ -277,10 +280,15 @@ func (o options) makePolicy() (policy.Policy, error) {
 		p.Identity.UID, p.Identity.GID, p.Identity.Groups = uint32(o.uid), uint32(o.uid), nil
 	}
 	l := &p.Limits
-	set(&l.Memory, o.mem)
-	set(&l.Tasks, o.procs)
-	set(&l.CPU, o.cpu)
-	set(&l.Wall, o.timeout)
+	set(&l.Memory, o.limits.Memory)
+	set(&l.Tasks, o.limits.Tasks)
+	set(&l.Files, o.limits.Files)
+	set(&l.Disk, o.limits.Disk)
+	set(&l.Inodes, o.limits.Inodes)
+	set(&l.Output, o.limits.Output)
+	set(&l.CPU, o.limits.CPU)
+	set(&l.Wall, o.limits.Wall)
+	set(&l.Calls, o.limits.Calls)
 	if err := o.network(&p.Net); err != nil {
 		return p, err
 	}

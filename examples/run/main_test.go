@@ -214,12 +214,12 @@ func TestFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var stats map[string]jail.CallStats
-	if err := json.Unmarshal(text, &stats); err != nil || stats["write"].Bytes != 16 || stats["write"].Stops != 2 || stats["write"].Time <= 0 {
+	var stats jail.Stats
+	if err := json.Unmarshal(text, &stats); err != nil || stats.Calls["write"].Bytes != 16 || stats.Calls["write"].Stops != 2 || stats.Calls["write"].Time <= 0 {
 		t.Errorf("%v: %s", err, text)
 	}
 	text, err = os.ReadFile(filepath.Join(cmd.Dir, "t"))
-	if err != nil || !strings.Contains(string(text), `1 write(1, 0x`) || !strings.Contains(string(text), `"/etc/hostname"`) {
+	if err != nil || !strings.Contains(string(text), `1 write(1, "12345\n", 6) = 6`) || !strings.Contains(string(text), `"/etc/hostname"`) {
 		t.Errorf("%v: %s", err, text)
 	}
 }

@@ -187,12 +187,12 @@ func TestMisdeeds(t *testing.T) {
 	const served = "status 200: "
 	for _, p := range c.service.pools {
 		lang := p.lang.name
-		crash := map[string]string{"c": "segmentation fault", "python": "called write(0x2,", "go": "called write(0x2,"}[lang]
+		crash := map[string]string{"c": "segmentation fault", "python": "called write(2, ", "go": "called write(2, "}[lang]
 		for _, m := range []struct {
 			request, response, why string
 		}{
 			{"!passwd", "status 502: ", "called openat("},
-			{"!socket", "status 502: ", "called socket(0x2,"},
+			{"!socket", "status 502: ", "called socket(AF_INET, "},
 			{"!fork", "status 502: ", "called clone("},
 			{"!spin", "status 504: ", errTime.Error()},
 			{"!twice", served, "there is no request that this could answer"},

@@ -41,7 +41,7 @@ func (w *worker) calls() (list []call) {
 	if proc == nil {
 		return nil
 	}
-	for name, s := range proc.Stats() {
+	for name, s := range proc.Stats().Calls {
 		list = append(list, call{name, s.Stops, s.Bytes})
 	}
 	slices.SortFunc(list, func(a, b call) int {

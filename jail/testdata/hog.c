@@ -1,9 +1,14 @@
-/* Takes memory in the way it is told. */
+/* Takes memory, or more of something else, in the way it is told. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { MIB = 1 << 20 };
@@ -17,9 +22,72 @@ static int take(size_t size, int flags)
 	return 0;
 }
 
+static void spin(void)
+{
+	for (volatile int i = 0;; i++)
+		;
+}
+
+/* One more of how; -1 if it is refused. */
+static int one(const char *how, int i)
+{
+	static char page[4096], name[20];
+	static int fd = -1;
+	if (!strcmp(how, "tasks")) {
+		int pid = fork();
+		if (!pid)
+			for (;;)
+				pause();
+		return pid;
+	}
+	if (!strcmp(how, "files"))
+		return dup(0);
+	if (!strcmp(how, "inodes")) {
+		snprintf(name, sizeof name, "%d", i);
+		return mkdir(name, 0700);
+	}
+	if (!strcmp(how, "disk")) {
+		if (fd < 0)
+			fd = open("file", O_CREAT | O_WRONLY, 0600);
+		return write(fd, page, sizeof page) == sizeof page ? 0 : -1;
+	}
+	if (!strcmp(how, "output"))
+		return write(1 + i % 2, "0123456789\n", 11);
+	if (!strcmp(how, "calls"))
+		return i < 300 ? getppid() : -1;
+	return -1;
+}
+
 int main(int argc, char **argv)
 {
 	const char *how = argc > 1 ? argv[1] : "";
+	int count = 0;
+	if (argc > 2 && chdir(argv[2]) < 0)
+		return 1;
+	if (!strcmp(how, "cpu"))
+		spin();
+	if (!strcmp(how, "cpu child")) {
+		if (!fork())
+			spin();
+		wait(&count);
+		printf("%s\n", strsignal(WTERMSIG(count)));
+		return 0;
+	}
+	if (!strcmp(how, "cpu family"))
+		for (;;) {
+			if (!fork()) {
+				alarm(1);
+				spin();
+			}
+			wait(NULL);
+		}
+	if (argc > 2) {
+		while (one(how, count) >= 0)
+			count++;
+		printf("%d, %s\n", count, strerrorname_np(errno));
+		fflush(stdout);
+		_exit(0);
+	}
 	if (!strcmp(how, "private")) {
 		printf("%s\n", strerrorname_np(take(1024 * MIB, MAP_PRIVATE)));
 		return 0;

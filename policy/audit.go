@@ -1,0 +1,28 @@
+package policy
+
+import "slices"
+
+// The kinds of audit records, for [Policy.Audit]. A record of any kind names the
+// task, its call with decoded arguments, and what came of it.
+const (
+	AuditRefusal   = "refusal"   // a call that a rule or the default denies, or that has no handler
+	AuditViolation = "violation" // the call that ended the jail
+	AuditLimit     = "limit"     // a limit was reached: what LimitStats.Hits counts
+	AuditExec      = "exec"      // a program was executed, or found and not loaded
+	AuditNetwork   = "network"   // the guest dials out, sends to a new host or listens for the outside
+	AuditWrite     = "write"     // a file or name was made, opened for writing, changed or removed, not below /tmp, /dev or /proc
+)
+
+// auditKinds are all of them.
+var auditKinds = []string{AuditRefusal, AuditViolation, AuditLimit, AuditExec, AuditNetwork, AuditWrite}
+
+func (ps *problems) audit(kinds []string) {
+	for i, kind := range kinds {
+		switch {
+		case !slices.Contains(auditKinds, kind):
+			ps.add(item("audit", i), "%q is not one of %q", kind, auditKinds)
+		case slices.Contains(kinds[:i], kind):
+			ps.add(item("audit", i), "%s is there twice: remove one", kind)
+		}
+	}
+}
