@@ -33,8 +33,7 @@ type Jail struct {
 
 	// Handlers replaces the emulation of calls, by the man page's name, or adds
 	// one. The policy must say Emulate for them. A handler that wants what it
-	// replaces finds it in emulate.Calls; one that returns a *Violation ends the
-	// jail.
+	// replaces asks emulate.HandlerOf; one that returns a *Violation ends the jail.
 	Handlers map[string]emulate.Handler
 
 	// Clock tells the guest's wall-clock time. nil: the host's. With a Clock the
