@@ -1,11 +1,10 @@
 //go:build linux && amd64
 
 // Command ledger runs a program over the caller's world, lets it change nothing,
-// and lists all that went into it and came out, with SHA-256 digests: the programs
-// that ran, the files they opened as these were then, what they wrote, and the
-// standard streams. Runs whose lines agree had the same files and did the same.
+// and lists, with SHA-256 digests, the programs that ran, the files they opened as
+// these were then, what they wrote, and the standard streams.
 //
-//	go run ./examples/ledger -- sh -c 'sort /etc/passwd | tee sorted'
+//	go run ./examples/ledger sh -c 'sort /etc/passwd | tee sorted'
 package main
 
 import (
@@ -31,11 +30,11 @@ import (
 )
 
 func main() {
-	if len(os.Args) < 3 || os.Args[1] != "--" {
-		log.Fatal("usage: ledger -- command [args…]")
+	if len(os.Args) < 2 {
+		log.Fatal("usage: ledger command [args…]")
 	}
-	lines, err := record(os.Stdin, os.Stdout, os.Args[2:]...)
-	fmt.Fprintln(os.Stderr, strings.Join(lines, "\n"))
+	lines, err := record(os.Stdin, os.Stdout, os.Args[1:]...)
+	fmt.Fprintln(os.Stderr, strings.TrimSpace(strings.Join(lines, "\n")))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -51,33 +50,31 @@ func record(stdin io.Reader, stdout io.Writer, argv ...string) (lines []string, 
 	for _, call := range []string{"open", "openat", "openat2", "creat"} {
 		j.Handlers[call] = after(call, l.opened)
 	}
-	in, out, p := sha256.New(), sha256.New(), policy.Overlay()
+	in, out := sha256.New(), sha256.New()
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Dir, _ = os.Getwd() // "" is the home directory
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = io.TeeReader(stdin, in), io.MultiWriter(stdout, out), os.Stderr
 	program, _ := os.ReadFile(cmd.Path) // the host's tree is the guest's; Spawn says what is wrong with it
-	proc, err := j.Spawn(cmd, p)
+	proc, err := j.Spawn(cmd, policy.Overlay())
 	if err != nil {
 		return nil, err
 	}
 	err = proc.Wait()
 	lines = append(slices.Collect(maps.Values(l)), entry("ran", cmd.Path, hashOf(bytes.NewReader(program))),
 		entry("read", "standard input", in), entry("wrote", "standard output", out))
-	for _, c := range proc.Changes() { // files that are there still
+	for _, c := range proc.Changes() {
 		if content, e := fs.ReadFile(proc.Tree(), c.Path[1:]); e == nil {
 			lines = append(lines, entry("wrote", c.Path, hashOf(bytes.NewReader(content))))
 		}
 	}
-	slices.Sort(lines)
-	return slices.DeleteFunc(slices.Compact(lines), func(line string) bool { return line == "" }), err
+	return slices.Compact(slices.Sorted(slices.Values(lines))), err
 }
 
 // after is the call with something behind it if it went well.
 func after(call string, do func(c *emulate.Call, result uint64)) emulate.Handler {
 	next := emulate.HandlerOf(call)
-	return func(c *emulate.Call) (uint64, error) {
-		result, err := next(c)
-		if err == nil {
+	return func(c *emulate.Call) (result uint64, err error) {
+		if result, err = next(c); err == nil {
 			do(c, result)
 		}
 		return result, err
@@ -117,4 +114,6 @@ func hashOf(r io.Reader) hash.Hash {
 	return h
 }
 
-func entry(what, path string, h hash.Hash) string { return fmt.Sprintf("%-5s %x %s", what, h.Sum(nil), path) }
+func entry(what, path string, h hash.Hash) string {
+	return fmt.Sprintf("%-5s %x %s", what, h.Sum(nil), path)
+}
