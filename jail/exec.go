@@ -5,7 +5,6 @@ package jail
 import (
 	"encoding/binary"
 	"fmt"
-	"os"
 	"syscall"
 	"time"
 
@@ -145,7 +144,7 @@ func (w *warden) startStub(t *thread, im *loader.Image, env []string) (*newImage
 	if err := ptrace.Seize(pid, unix.PTRACE_O_EXITKILL); err != nil {
 		_ = unix.Kill(pid, unix.SIGKILL)
 		n.discard()
-		return nil, seizeError(err)
+		return nil, ptraceRefused(err)
 	}
 	_ = ptrace.Interrupt(pid)
 	if _, err := n.awaitStop(); err != nil {
@@ -157,12 +156,6 @@ func (w *warden) startStub(t *thread, im *loader.Image, env []string) (*newImage
 		return nil, gone(err)
 	}
 	return n, nil
-}
-
-func seizeError(err error) error {
-	text, _ := os.ReadFile("/proc/sys/kernel/yama/ptrace_scope")
-	return &Error{Op: "ptrace", Err: fmt.Errorf("%w (kernel.yama.ptrace_scope is %q, it must be 0 or 1; a container needs "+
-		"a seccomp profile that allows ptrace)", err, string(text))}
 }
 
 // awaitStop sleeps until the new process stops. ErrGone if it died.
@@ -243,7 +236,7 @@ func (w *warden) batchError(b *stub.Batch, regs *ptrace.Regs, ws unix.WaitStatus
 	if name == "mmap" || name == "munmap" {
 		return unix.ENOMEM
 	}
-	return &Error{Op: name, Err: fmt.Errorf("the host refuses it to a new process: %w", errno)}
+	return callRefused(name, errno)
 }
 
 // batch lists what the stub does.
