@@ -222,7 +222,7 @@ func refusedGuest(args []string) {
 	case "nofile":
 		check(unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 256, Max: 256}))
 	case "nproc": // as ForkExec's vfork hears of RLIMIT_NPROC; the Go runtime's threads may go on
-		check(refuseFlag(unix.SYS_CLONE, unix.CLONE_VFORK, unix.EAGAIN))
+		check(refuseFlag(unix.SYS_CLONE, 0, unix.CLONE_VFORK, unix.EAGAIN))
 	case "no filters": // as seccomp(2) is without CONFIG_SECCOMP_FILTER
 		check(refuse(unix.SYS_SECCOMP, unix.EINVAL))
 	case "yama":
@@ -255,19 +255,20 @@ var callNumbers = map[string]uint32{"ptrace": unix.SYS_PTRACE, "seccomp": unix.S
 	"process_vm_readv": unix.SYS_PROCESS_VM_READV, "process_vm_writev": unix.SYS_PROCESS_VM_WRITEV, "close_range": unix.SYS_CLOSE_RANGE}
 
 // refuse makes a call fail for this process and its children.
-func refuse(nr uint32, errno unix.Errno) error { return refuseFlag(nr, 1<<32-1, errno) }
+func refuse(nr uint32, errno unix.Errno) error { return refuseFlag(nr, 0, 0, errno) }
 
-// refuseFlag does it if argument 0 has a flag, or for all flags always.
-func refuseFlag(nr, flag uint32, errno unix.Errno) error {
+// refuseFlag does it if the lower half of an argument has one of the flags; no
+// flags: always.
+func refuseFlag(nr, arg, flags uint32, errno unix.Errno) error {
 	skip := uint8(0)
-	if flag == 1<<32-1 {
+	if flags == 0 {
 		skip = 2
 	}
 	prog := []unix.SockFilter{
 		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS},
 		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: nr, Jt: skip, Jf: 3},
-		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 16}, // args[0]
-		{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: flag, Jf: 1},
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 16 + 8*arg},
+		{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: flags, Jf: 1},
 		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(errno)},
 		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
 	}

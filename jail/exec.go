@@ -41,6 +41,7 @@ type newImage struct {
 	status  unix.WaitStatus
 	stopped bool
 	regs    ptrace.Regs
+	walls   []wallCall
 }
 
 // Exec replaces the process by a fresh stub running r: the kernel never sees a
@@ -218,21 +219,29 @@ func (n *newImage) fill(im *loader.Image, r emulate.ExecRequest, state emulate.S
 	if err := ptrace.GetRegs(n.tid, &n.regs); err != nil {
 		return gone(err)
 	}
-	if int(ws>>16) == unix.PTRACE_EVENT_SECCOMP {
-		return n.patchStack(im, r)
+	if int(ws>>16) != unix.PTRACE_EVENT_SECCOMP {
+		return n.batchError(&b, ws)
 	}
-	return w.batchError(&b, &n.regs, ws)
+	if err := w.walls.check(&b, n); err != nil {
+		return gone(err)
+	}
+	return n.patchStack(im, r)
 }
 
 // batchError says which call of a batch failed. A mapping that does not fit is
 // the program's fault; anything else is the host's.
-func (w *warden) batchError(b *stub.Batch, regs *ptrace.Regs, ws unix.WaitStatus) error {
-	i := b.Index(regs.Rbx)
+func (n *newImage) batchError(b *stub.Batch, ws unix.WaitStatus) error {
+	i := b.Index(n.regs.Rbx)
 	if i < 0 {
 		return &Error{Op: "load", Err: fmt.Errorf("stub stopped with status %#x", uint32(ws))}
 	}
-	errno := unix.Errno(-int64(regs.Rax))
+	errno := unix.Errno(-int64(n.regs.Rax))
 	name := sysno.Name(b.Entry(i).Nr)
+	for _, c := range n.walls {
+		if c.index == i {
+			return wallRefused(c.wall, name, errno)
+		}
+	}
 	if name == "mmap" || name == "munmap" {
 		return unix.ENOMEM
 	}
@@ -265,8 +274,8 @@ func (w *warden) batch(b *stub.Batch, im *loader.Image, n *newImage, state emula
 			unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC|unix.PROT_GROWSDOWN)
 	}
 	w.batchSignals(b, state)
+	w.walls.early(b, n, w.parts.ids)
 	w.parts.ids.batch(b)
-	limit(unix.RLIMIT_CORE, unix.Rlimit{}) // a core would be a file of the host's; the guest's own limit is kept and shown
 	// Pending signals are counted by user: a guest's must leave room for others'.
 	pending := min(maxPending, w.hostLimits[unix.RLIMIT_SIGPENDING].Cur)
 	limit(unix.RLIMIT_SIGPENDING, unix.Rlimit{Cur: pending, Max: pending})
@@ -281,6 +290,7 @@ func (w *warden) batch(b *stub.Batch, im *loader.Image, n *newImage, state emula
 	if w.sys.HideVDSO {
 		call(unix.SYS_PRCTL, unix.PR_SET_TSC, unix.PR_TSC_SIGSEGV, 0, 0, 0)
 	}
+	w.walls.late(b, n, w.parts.ids)
 	prog := make([]byte, 16)
 	binary.LittleEndian.PutUint16(prog, uint16(len(w.calls.filter)/8))
 	binary.LittleEndian.PutUint64(prog[8:], b.Data(w.calls.filter))

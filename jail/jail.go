@@ -81,6 +81,13 @@ type Jail struct {
 	// it fails: they are closed when no guest has them any more. One Spawn only.
 	Sockets map[int]any
 
+	// Walls are second walls by name that must stand, see Process.Walls: Spawn gives
+	// an error that names the one that cannot be had. Those that cost next to nothing
+	// are there anyhow where the host offers them; "user", "mount", "net", "ipc" and
+	// "uts", empty namespaces of each process image, and "empty-root" only if they are
+	// asked for. A caller that is not root gets "user" with any namespace.
+	Walls []string
+
 	// Logger gets warnings and audit records. nil: silence.
 	Logger *zap.Logger
 

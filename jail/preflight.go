@@ -29,7 +29,7 @@ func Preflight() Report {
 	r := Report{Notes: hostNotes()}
 	proc, err := j.Spawn(exec.Command("/trial.elf"), policy.Policy{Calls: policy.Native(), Default: policy.Emulate})
 	if err == nil {
-		err = proc.Wait()
+		err, r.Walls = proc.Wait(), proc.Walls()
 	}
 	r.Err = err
 	return r

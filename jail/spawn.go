@@ -95,6 +95,9 @@ func newWarden(j *Jail, pol policy.Policy) (_ *warden, err error) {
 			w.discard()
 		}
 	}()
+	if w.walls, err = newWalls(j.Walls, w.parts.ids); err != nil {
+		return nil, err
+	}
 	if w.calls, err = w.parts.compile(pol); err != nil {
 		return nil, err
 	}

@@ -51,6 +51,7 @@ type warden struct {
 	logged  map[string]int
 
 	parts       *parts
+	walls       *walls
 	arena       *arena.Arena // of this jail's in-memory files
 	arenaRead   *os.File
 	disk        vfs.Quota // policy.Limits.Disk over all in-memory files
