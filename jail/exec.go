@@ -4,7 +4,6 @@ package jail
 
 import (
 	"encoding/binary"
-	"fmt"
 	"syscall"
 	"time"
 
@@ -16,7 +15,6 @@ import (
 	"oubliette/internal/loader"
 	"oubliette/internal/ptrace"
 	"oubliette/internal/stub"
-	"oubliette/internal/sysno"
 )
 
 // Descriptors of the arenas in every guest process, by fdtable.Arena: at the
@@ -226,26 +224,6 @@ func (n *newImage) fill(im *loader.Image, r emulate.ExecRequest, state emulate.S
 		return gone(err)
 	}
 	return n.patchStack(im, r)
-}
-
-// batchError says which call of a batch failed. A mapping that does not fit is
-// the program's fault; anything else is the host's.
-func (n *newImage) batchError(b *stub.Batch, ws unix.WaitStatus) error {
-	i := b.Index(n.regs.Rbx)
-	if i < 0 {
-		return &Error{Op: "load", Err: fmt.Errorf("stub stopped with status %#x", uint32(ws))}
-	}
-	errno := unix.Errno(-int64(n.regs.Rax))
-	name := sysno.Name(b.Entry(i).Nr)
-	for _, c := range n.walls {
-		if c.index == i {
-			return wallRefused(c.wall, name, errno)
-		}
-	}
-	if name == "mmap" || name == "munmap" {
-		return unix.ENOMEM
-	}
-	return callRefused(name, errno)
 }
 
 // batch lists what the stub does.

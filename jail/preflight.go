@@ -13,6 +13,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"oubliette/internal/stub"
+	"oubliette/internal/sysno"
 	"oubliette/policy"
 )
 
@@ -102,4 +104,24 @@ func callRefused(name string, errno unix.Errno) error {
 		err = fmt.Errorf("%w: the kernel must have CONFIG_SECCOMP_FILTER", err)
 	}
 	return refused(name, err)
+}
+
+// batchError says which call of a batch failed. A mapping that does not fit is
+// the program's fault; anything else is the host's.
+func (n *newImage) batchError(b *stub.Batch, ws unix.WaitStatus) error {
+	i := b.Index(n.regs.Rbx)
+	if i < 0 {
+		return &Error{Op: "load", Err: fmt.Errorf("stub stopped with status %#x", uint32(ws))}
+	}
+	errno := unix.Errno(-int64(n.regs.Rax))
+	name := sysno.Name(b.Entry(i).Nr)
+	for _, c := range n.walls {
+		if c.index == i {
+			return wallRefused(c.wall, name, errno)
+		}
+	}
+	if name == "mmap" || name == "munmap" {
+		return unix.ENOMEM
+	}
+	return callRefused(name, errno)
 }

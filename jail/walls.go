@@ -211,7 +211,8 @@ func (s *walls) late(b *stub.Batch, n *newImage, ids hostIDs) {
 		s.call(b, n, "landlock", unix.SYS_LANDLOCK_RESTRICT_SELF, ruleset, 0)
 		s.call(b, n, "landlock", unix.SYS_CLOSE, ruleset)
 	}
-	// No descriptor can be made any more; those there are stay.
+	// No descriptor can be made any more; those there are stay. A core would be a
+	// file of the host's. The guest's own limits are kept and shown.
 	none := b.Data(make([]byte, 16))
 	for _, r := range []uint64{unix.RLIMIT_NOFILE, unix.RLIMIT_CORE, unix.RLIMIT_FSIZE, unix.RLIMIT_MSGQUEUE} {
 		b.Call(unix.SYS_PRLIMIT64, 0, r, none, 0)
