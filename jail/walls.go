@@ -35,6 +35,10 @@ type wallCall struct {
 var namespaces = map[string]uint64{"user": unix.CLONE_NEWUSER, "mount": unix.CLONE_NEWNS, "net": unix.CLONE_NEWNET,
 	"ipc": unix.CLONE_NEWIPC, "uts": unix.CLONE_NEWUTS}
 
+var namespaceNames = []string{"user", "mount", "net", "ipc", "uts"}
+
+func isNamespace(wall string) bool { return namespaces[wall] != 0 }
+
 // newWalls says which walls shall be up.
 func newWalls(asked []string, ids hostIDs) (*walls, error) {
 	s := &walls{asked: slices.Clone(asked), first: true}
@@ -53,10 +57,17 @@ func newWalls(asked []string, ids hostIDs) (*walls, error) {
 		"process_vm_readv of a process that is not dumpable needs CAP_SYS_PTRACE even of its tracer, which the caller has not")
 	var err error
 	s.abi, err = landlockABI()
-	up("landlock", err == nil, fmt.Sprintf("ABI %d, no access to any file, TCP port or process outside", s.abi), fmt.Sprint(err))
+	denied := "no access to files"
+	if s.abi >= 4 {
+		denied += ", TCP ports"
+	}
+	if s.abi >= 6 {
+		denied += ", abstract sockets, processes outside"
+	}
+	up("landlock", err == nil, fmt.Sprintf("%s (ABI %d)", denied, s.abi), fmt.Sprint(err))
 	const not = "not asked for in Jail.Walls"
-	for _, name := range []string{"user", "mount", "net", "ipc", "uts"} {
-		implied := name == "user" && !ids.admin && slices.ContainsFunc(asked, func(a string) bool { return namespaces[a] != 0 })
+	for _, name := range namespaceNames {
+		implied := name == "user" && !ids.admin && slices.ContainsFunc(asked, isNamespace)
 		up(name, s.has(name) || implied, "a namespace of its own, and empty", not)
 	}
 	switch root := "empty-root"; {
@@ -140,7 +151,7 @@ func landlockAttr(abi int) []byte {
 // first process has, must succeed.
 func (s *walls) call(b *stub.Batch, n *newImage, wall string, nr int, args ...uint64) {
 	e := stub.Entry{Nr: nr}
-	if s.has(wall) || !s.first || namespaces[wall] != 0 {
+	if s.has(wall) || !s.first || isNamespace(wall) {
 		e.Flags = stub.Must
 	}
 	copy(e.Args[:], args)
@@ -149,20 +160,17 @@ func (s *walls) call(b *stub.Batch, n *newImage, wall string, nr int, args ...ui
 
 // early are the walls that need the caller's rights.
 func (s *walls) early(b *stub.Batch, n *newImage, ids hostIDs) {
-	var flags uint64
-	asked := ""
-	for name, flag := range namespaces {
+	for _, name := range namespaceNames {
 		// Where the caller may make the others, the user namespace comes last, for
-		// in it guests cannot become nobody.
-		if s.up(name) && !(name == "user" && ids.admin) {
-			flags |= flag
-			if s.has(name) {
-				asked = name
-			}
+		// in it guests cannot become nobody; else it comes first, to give the right.
+		if !s.up(name) || name == "user" && ids.admin {
+			continue
 		}
-	}
-	if flags != 0 {
-		s.call(b, n, asked, unix.SYS_UNSHARE, flags) // must not fail: what follows would be done to the host
+		wall := name
+		if !s.has(name) { // the one it is there for
+			wall = s.asked[slices.IndexFunc(s.asked, isNamespace)]
+		}
+		s.call(b, n, wall, unix.SYS_UNSHARE, namespaces[name]) // must not fail: what follows would be done to the host
 	}
 	if s.up("mount") {
 		s.emptyMounts(b, n)
@@ -243,9 +251,9 @@ func (s *walls) check(b *stub.Batch, n *newImage) error {
 func wallRefused(wall, call string, errno unix.Errno) error {
 	err := fmt.Errorf("%s: %w", call, errno)
 	switch {
-	case namespaces[wall] != 0 && errno == unix.ENOSPC:
-		err = fmt.Errorf("%w: raise the limit of /proc/sys/user/max_%s_namespaces", err, wall)
-	case namespaces[wall] != 0:
+	case isNamespace(wall) && errno == unix.ENOSPC:
+		err = fmt.Errorf("%w: raise the limits of /proc/sys/user/max_*_namespaces", err)
+	case isNamespace(wall):
 		err = fmt.Errorf("%w: the host must allow it: as root with CAP_SYS_ADMIN, or by user namespaces for all "+
 			"(kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns, a container's seccomp profile)", err)
 	}

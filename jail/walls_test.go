@@ -171,6 +171,7 @@ func TestWalls(t *testing.T) {
 		"refuse chroot empty-root":                "jail: wall empty-root: chroot: operation not permitted\n",
 		"refuse unshare net":                      "jail: wall net: unshare: operation not permitted: the host must allow it: as root with",
 		"refuse unshare user":                     "jail: wall user: unshare: operation not permitted: the host must allow it: as root with",
+		"refuse unshare landlock ipc net":         "jail: wall net: unshare: operation not permitted: the host must allow it: as root with",
 		"refuse unshare unprivileged mount":       "jail: wall mount: unshare: operation not permitted: the host must allow it: as root with",
 		"refuse landlock_create_ruleset landlock": "jail: wall landlock: landlock_create_ruleset: operation not permitted: the kernel must have Landlock",
 		"refuse landlock_restrict_self landlock":  "jail: wall landlock: landlock_restrict_self: operation not permitted\n",
