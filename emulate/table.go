@@ -31,3 +31,15 @@ func Calls() []Row {
 	slices.SortFunc(rows, func(a, b Row) int { return strings.Compare(a.Name, b.Name) })
 	return rows
 }
+
+// HandlerOf is what the table does for the call of that name, for a handler that
+// does something before or after. It panics if there is no such call: a name is
+// written down by a programmer, as in regexp.MustCompile.
+func HandlerOf(name string) Handler {
+	for _, r := range Calls() {
+		if r.Name == name && r.Do != nil {
+			return r.Do
+		}
+	}
+	panic("emulate: no call is named " + name)
+}

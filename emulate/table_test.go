@@ -56,3 +56,16 @@ func TestMissingCalls(t *testing.T) {
 		t.Errorf("without a row: %s", strings.Join(missing, " "))
 	}
 }
+
+// TestHandlerOf: the name of a call gives what the table does, another panics.
+func TestHandlerOf(t *testing.T) {
+	if emulate.HandlerOf("openat") == nil {
+		t.Error("no handler of openat")
+	}
+	defer func() {
+		if v := recover(); v != "emulate: no call is named opennat" {
+			t.Errorf("panic: %v", v)
+		}
+	}()
+	emulate.HandlerOf("opennat")
+}

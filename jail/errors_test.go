@@ -218,11 +218,18 @@ func init() { guests["spawn where refused"] = refusedGuest }
 // refusedGuest is a process of this binary that spawns a jail where the kernel
 // refuses something: a system call, by a filter, or descriptors.
 func refusedGuest(args []string) {
-	if args[0] == "nofile" {
+	switch args[0] {
+	case "nofile":
 		check(unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 256, Max: 256}))
-	} else if err := refuse(callNumbers[args[0]], unix.EPERM); err != nil {
-		fmt.Println("cannot refuse:", err)
-		return
+	case "nproc": // as ForkExec's vfork hears of RLIMIT_NPROC; the Go runtime's threads may go on
+		check(refuseFlag(unix.SYS_CLONE, 0, unix.CLONE_VFORK, unix.EAGAIN))
+	case "no filters": // as seccomp(2) is without CONFIG_SECCOMP_FILTER
+		check(refuse(unix.SYS_SECCOMP, unix.EINVAL))
+	case "yama":
+		pretend("/proc/sys/kernel", "yama/ptrace_scope", args[1])
+		check(refuse(unix.SYS_PTRACE, unix.EPERM))
+	default:
+		check(refuse(callNumbers[args[0]], unix.EPERM))
 	}
 	j := &jail.Jail{Mounts: map[string]fs.FS{"/": badTree()}}
 	cmd := exec.Command("/good")
@@ -232,6 +239,10 @@ func refusedGuest(args []string) {
 		err = proc.Wait()
 	}
 	fmt.Println(err)
+	// Preflight says the same, of its own program.
+	if found := strings.ReplaceAll(errText(jail.Preflight().Err), "/trial.elf", "/good"); found != errText(err) {
+		fmt.Println("Preflight:", found)
+	}
 	if left := unwaited(); left != "" {
 		fmt.Println("left behind:", left)
 	}
@@ -244,10 +255,20 @@ var callNumbers = map[string]uint32{"ptrace": unix.SYS_PTRACE, "seccomp": unix.S
 	"process_vm_readv": unix.SYS_PROCESS_VM_READV, "process_vm_writev": unix.SYS_PROCESS_VM_WRITEV, "close_range": unix.SYS_CLOSE_RANGE}
 
 // refuse makes a call fail for this process and its children.
-func refuse(nr uint32, errno unix.Errno) error {
+func refuse(nr uint32, errno unix.Errno) error { return refuseFlag(nr, 0, 0, errno) }
+
+// refuseFlag does it if the lower half of an argument has one of the flags; no
+// flags: always.
+func refuseFlag(nr, arg, flags uint32, errno unix.Errno) error {
+	skip := uint8(0)
+	if flags == 0 {
+		skip = 2
+	}
 	prog := []unix.SockFilter{
 		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS},
-		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: nr, Jf: 1},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: nr, Jt: skip, Jf: 3},
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 16 + 8*arg},
+		{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: flags, Jf: 1},
 		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(errno)},
 		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
 	}
@@ -265,9 +286,11 @@ func refuse(nr uint32, errno unix.Errno) error {
 // TestHostRefuses: where the host lacks something the error says what.
 func TestHostRefuses(t *testing.T) {
 	for what, want := range map[string]string{
-		"ptrace":            "jail: ptrace: operation not permitted (kernel.yama.ptrace_scope is",
-		"seccomp":           "jail: seccomp: the host refuses it to a new process: operation not permitted",
-		"memfd_create":      "jail: spawn: arena: memfd_create: operation not permitted",
+		"ptrace":            "jail: ptrace: operation not permitted: a container's seccomp profile or a security module forbids ptrace: Docker's default profile allows it",
+		"seccomp":           "jail: seccomp: the host refuses it to a new process: operation not permitted: a container's seccomp profile must allow it",
+		"no filters":        "jail: seccomp: the host refuses it to a new process: invalid argument: the kernel must have CONFIG_SECCOMP_FILTER",
+		"nproc":             "jail: exec /good: resource temporarily unavailable: no more processes: raise RLIMIT_NPROC (ulimit -u)",
+		"memfd_create":      "jail: spawn: arena: memfd_create: operation not permitted: a container's seccomp profile must allow it",
 		"process_vm_readv":  "jail: exec /good: operation not permitted: the host must allow process_vm_readv and process_vm_writev",
 		"process_vm_writev": "jail: exec /good: operation not permitted: the host must allow process_vm_readv and process_vm_writev",
 		"nofile":            "jail: prlimit: RLIMIT_NOFILE is 256, it must be at least 1024 (ulimit -n)",

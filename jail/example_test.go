@@ -172,3 +172,36 @@ func ExampleWarm() {
 	// <nil>
 	// <nil>
 }
+
+func ExamplePreflight() {
+	if r := jail.Preflight(); r.Err != nil {
+		fmt.Println(r.Err) // what is wrong, and what to do
+	} else {
+		fmt.Println("ready")
+	}
+	// Output: ready
+}
+
+func ExampleReport() {
+	r := jail.Report{
+		Err:   &jail.Error{Op: "seccomp", Err: syscall.EPERM},
+		Notes: []string{"Linux 4.4 is older than 5.11"},
+	}
+	fmt.Print(r)
+	// Output:
+	// this host cannot run jails: jail: seccomp: operation not permitted
+	// note: Linux 4.4 is older than 5.11
+}
+
+func ExampleWall() {
+	proc, err := jail.Spawn(exec.Command("/bin/true"), policy.Tool())
+	if err == nil {
+		err = proc.Wait()
+	}
+	for _, w := range proc.Walls() {
+		if w.Name == "no-new-privs" {
+			fmt.Println(w, err)
+		}
+	}
+	// Output: no-new-privs is up: no program can gain rights <nil>
+}

@@ -4,8 +4,6 @@ package jail
 
 import (
 	"encoding/binary"
-	"fmt"
-	"os"
 	"syscall"
 	"time"
 
@@ -17,7 +15,6 @@ import (
 	"oubliette/internal/loader"
 	"oubliette/internal/ptrace"
 	"oubliette/internal/stub"
-	"oubliette/internal/sysno"
 )
 
 // Descriptors of the arenas in every guest process, by fdtable.Arena: at the
@@ -42,6 +39,7 @@ type newImage struct {
 	status  unix.WaitStatus
 	stopped bool
 	regs    ptrace.Regs
+	walls   []wallCall
 }
 
 // Exec replaces the process by a fresh stub running r: the kernel never sees a
@@ -147,7 +145,7 @@ func (w *warden) startStub(t *thread, im *loader.Image, env []string) (*newImage
 	if err := ptrace.Seize(pid, unix.PTRACE_O_EXITKILL); err != nil {
 		_ = unix.Kill(pid, unix.SIGKILL)
 		n.discard()
-		return nil, seizeError(err)
+		return nil, ptraceRefused(err)
 	}
 	_ = ptrace.Interrupt(pid)
 	if _, err := n.awaitStop(); err != nil {
@@ -159,12 +157,6 @@ func (w *warden) startStub(t *thread, im *loader.Image, env []string) (*newImage
 		return nil, gone(err)
 	}
 	return n, nil
-}
-
-func seizeError(err error) error {
-	text, _ := os.ReadFile("/proc/sys/kernel/yama/ptrace_scope")
-	return &Error{Op: "ptrace", Err: fmt.Errorf("%w (kernel.yama.ptrace_scope is %q, it must be 0 or 1; a container needs "+
-		"a seccomp profile that allows ptrace)", err, string(text))}
 }
 
 // awaitStop sleeps until the new process stops. ErrGone if it died.
@@ -227,25 +219,13 @@ func (n *newImage) fill(im *loader.Image, r emulate.ExecRequest, state emulate.S
 	if err := ptrace.GetRegs(n.tid, &n.regs); err != nil {
 		return gone(err)
 	}
-	if int(ws>>16) == unix.PTRACE_EVENT_SECCOMP {
-		return n.patchStack(im, r)
+	if int(ws>>16) != unix.PTRACE_EVENT_SECCOMP {
+		return n.batchError(&b, ws)
 	}
-	return w.batchError(&b, &n.regs, ws)
-}
-
-// batchError says which call of a batch failed. A mapping that does not fit is
-// the program's fault; anything else is the host's.
-func (w *warden) batchError(b *stub.Batch, regs *ptrace.Regs, ws unix.WaitStatus) error {
-	i := b.Index(regs.Rbx)
-	if i < 0 {
-		return &Error{Op: "load", Err: fmt.Errorf("stub stopped with status %#x", uint32(ws))}
+	if err := w.walls.check(&b, n); err != nil {
+		return gone(err)
 	}
-	errno := unix.Errno(-int64(regs.Rax))
-	name := sysno.Name(b.Entry(i).Nr)
-	if name == "mmap" || name == "munmap" {
-		return unix.ENOMEM
-	}
-	return &Error{Op: name, Err: fmt.Errorf("the host refuses it to a new process: %w", errno)}
+	return n.patchStack(im, r)
 }
 
 // batch lists what the stub does.
@@ -274,8 +254,8 @@ func (w *warden) batch(b *stub.Batch, im *loader.Image, n *newImage, state emula
 			unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC|unix.PROT_GROWSDOWN)
 	}
 	w.batchSignals(b, state)
+	w.walls.early(b, n, w.parts.ids)
 	w.parts.ids.batch(b)
-	limit(unix.RLIMIT_CORE, unix.Rlimit{}) // a core would be a file of the host's; the guest's own limit is kept and shown
 	// Pending signals are counted by user: a guest's must leave room for others'.
 	pending := min(maxPending, w.hostLimits[unix.RLIMIT_SIGPENDING].Cur)
 	limit(unix.RLIMIT_SIGPENDING, unix.Rlimit{Cur: pending, Max: pending})
@@ -290,6 +270,7 @@ func (w *warden) batch(b *stub.Batch, im *loader.Image, n *newImage, state emula
 	if w.sys.HideVDSO {
 		call(unix.SYS_PRCTL, unix.PR_SET_TSC, unix.PR_TSC_SIGSEGV, 0, 0, 0)
 	}
+	w.walls.late(b, n, w.parts.ids)
 	prog := make([]byte, 16)
 	binary.LittleEndian.PutUint16(prog, uint16(len(w.calls.filter)/8))
 	binary.LittleEndian.PutUint64(prog[8:], b.Data(w.calls.filter))

@@ -22,6 +22,8 @@ const nobody = 65534
 type hostIDs struct {
 	drop  bool // become nobody
 	strip bool // remain who the caller is, without capabilities
+
+	admin, chroot, trace bool // the caller may make namespaces, chroot, trace anybody
 }
 
 // readHostIDs looks what the caller is. Root's guests become nobody where that can
@@ -43,7 +45,8 @@ func readHostIDs() hostIDs {
 	root := os.Geteuid() == 0
 	drop := root && sets[0].Effective&need == need &&
 		hasID("uid_map", nobody) && hasID("gid_map", nobody) && !strings.HasPrefix(procSelf("setgroups"), "deny")
-	return hostIDs{drop: drop, strip: !drop && (root || held != 0)}
+	can := func(c int) bool { return sets[0].Effective&(1<<c) != 0 }
+	return hostIDs{drop, !drop && (root || held != 0), can(unix.CAP_SYS_ADMIN), can(unix.CAP_SYS_CHROOT), can(unix.CAP_SYS_PTRACE)}
 }
 
 func procSelf(name string) string {
@@ -70,13 +73,30 @@ func (ids hostIDs) batch(b *stub.Batch) {
 		b.Call(unix.SYS_SETGROUPS, 0, 0)
 		b.Call(unix.SYS_SETRESGID, nobody, nobody, nobody)
 		b.Call(unix.SYS_SETRESUID, nobody, nobody, nobody)
-		b.Call(unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 1, 0, 0, 0)
+		ids.batchDumpable(b)
 	case ids.strip:
-		b.Call(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
-		hdr := b.Data([]byte{0x22, 0x05, 0x08, 0x20, 0, 0, 0, 0}) // _LINUX_CAPABILITY_VERSION_3, the stub itself
-		b.Call(unix.SYS_CAPSET, hdr, b.Data(make([]byte, 2*12)))
+		ids.batchNone(b)
 	}
 	b.Call(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+}
+
+// batchNone makes the stub give up all capabilities.
+func (ids hostIDs) batchNone(b *stub.Batch) {
+	b.Call(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+	hdr := b.Data([]byte{0x22, 0x05, 0x08, 0x20, 0, 0, 0, 0}) // _LINUX_CAPABILITY_VERSION_3, the stub itself
+	b.Call(unix.SYS_CAPSET, hdr, b.Data(make([]byte, 2*12)))
+	ids.batchDumpable(b)
+}
+
+// batchDumpable sets what a change of rights unset. Without CAP_SYS_PTRACE the
+// warden could not read a guest that is not dumpable, traced or not
+// (kernel/ptrace.c:__ptrace_may_access, measured).
+func (ids hostIDs) batchDumpable(b *stub.Batch) {
+	dumpable := uint64(1)
+	if ids.trace {
+		dumpable = 0
+	}
+	b.Call(unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, dumpable, 0, 0, 0)
 }
 
 // batchClose makes the stub close whatever it inherited but the arenas. Where

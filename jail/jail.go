@@ -33,8 +33,7 @@ type Jail struct {
 
 	// Handlers replaces the emulation of calls, by the man page's name, or adds
 	// one. The policy must say Emulate for them. A handler that wants what it
-	// replaces finds it in emulate.Calls; one that returns a *Violation ends the
-	// jail.
+	// replaces asks emulate.HandlerOf; one that returns a *Violation ends the jail.
 	Handlers map[string]emulate.Handler
 
 	// Clock tells the guest's wall-clock time. nil: the host's. With a Clock the
@@ -81,6 +80,13 @@ type Jail struct {
 	// have; others are stream sockets of AF_UNIX. Spawn takes them over, even if
 	// it fails: they are closed when no guest has them any more. One Spawn only.
 	Sockets map[int]any
+
+	// Walls are second walls by name that must stand, see Process.Walls: Spawn gives
+	// an error that names the one that cannot be had. Those that cost next to nothing
+	// are there anyhow where the host offers them; "user", "mount", "net", "ipc" and
+	// "uts", empty namespaces of each process image, and "empty-root" only if they are
+	// asked for. A caller that is not root gets "user" with any namespace.
+	Walls []string
 
 	// Logger gets warnings, and audit records: those of the kinds that the policy's
 	// Audit lists; "rule", each call that a rule with Audit decides; and "missing",

@@ -23,8 +23,18 @@ func Spawn(cmd *exec.Cmd, p policy.Policy) (*Process, error) { return (&Jail{}).
 
 // Spawn gives an error that is errors.ErrUnsupported.
 func (j *Jail) Spawn(*exec.Cmd, policy.Policy) (*Process, error) {
-	return nil, fmt.Errorf("jail: Spawn needs linux/amd64, this is %s/%s: %w", runtime.GOOS, runtime.GOARCH, errors.ErrUnsupported)
+	return nil, unsupported()
 }
+
+// Preflight says the same.
+func Preflight() Report { return Report{Err: unsupported()} }
+
+func unsupported() error {
+	return fmt.Errorf("jail: Spawn needs linux/amd64, this is %s/%s: %w", runtime.GOOS, runtime.GOARCH, errors.ErrUnsupported)
+}
+
+// Walls are none.
+func (p *Process) Walls() []Wall { return nil }
 
 // Wait gives errors.ErrUnsupported.
 func (p *Process) Wait() error { return errors.ErrUnsupported }

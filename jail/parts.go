@@ -62,18 +62,18 @@ func acquireParts() (*parts, error) {
 func newParts() (*parts, error) {
 	s, err := stub.Memfd()
 	if err != nil {
-		return nil, &Error{Op: "memfd", Err: err}
+		return nil, refused("memfd", err)
 	}
 	c, err := arena.NewCache(cacheKeep, cacheMost())
 	if err != nil {
 		_ = s.Close()
-		return nil, &Error{Op: "spawn", Err: err}
+		return nil, refused("spawn", err)
 	}
 	ro, err := c.ReadOnly()
 	if err != nil {
 		_ = s.Close()
 		_ = c.Close()
-		return nil, &Error{Op: "spawn", Err: err}
+		return nil, refused("spawn", err)
 	}
 	return &parts{stub: s, cache: c, ro: ro, ids: readHostIDs()}, nil
 }

@@ -97,16 +97,19 @@ func newWarden(j *Jail, pol policy.Policy) (_ *warden, err error) {
 			w.discard()
 		}
 	}()
+	if w.walls, err = newWalls(j.Walls, w.parts.ids); err != nil {
+		return nil, err
+	}
 	if w.calls, err = w.parts.compile(pol); err != nil {
 		return nil, err
 	}
 	if w.arena, err = arena.New(); err != nil {
-		return nil, &Error{Op: "spawn", Err: err}
+		return nil, refused("spawn", err)
 	}
 	w.arena.InUse, w.arena.Limit = w.slotsInUse, pol.Limits.Disk
 	w.disk.Bytes, w.disk.Inodes = pol.Limits.Disk, pol.Limits.Inodes
 	if w.arenaRead, err = w.arena.ReadOnly(); err != nil {
-		return nil, &Error{Op: "spawn", Err: err}
+		return nil, refused("spawn", err)
 	}
 	if err := w.hostState(); err != nil {
 		return nil, err
@@ -267,6 +270,8 @@ var execAdvice = map[unix.Errno]string{
 	unix.ELOOP:   "its symlinks, or the interpreters of its #! line, lead in a circle",
 	unix.EINVAL:  "arguments and environment may not contain a NUL byte",
 	unix.EPERM:   "the host must allow process_vm_readv and process_vm_writev, as Docker's default seccomp profile does",
+	unix.EAGAIN:  "no more processes: raise RLIMIT_NPROC (ulimit -u), kernel.pid_max or the cgroup's pids.max",
+	unix.EMFILE:  "raise RLIMIT_NOFILE (ulimit -n)",
 	unix.E2BIG:   "its arguments and environment are too long",
 }
 

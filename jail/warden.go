@@ -52,6 +52,7 @@ type warden struct {
 	logged  map[string]int
 
 	parts       *parts
+	walls       *walls
 	arena       *arena.Arena // of this jail's in-memory files
 	arenaRead   *os.File
 	disk        vfs.Quota // policy.Limits.Disk and Inodes over all in-memory files

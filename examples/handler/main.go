@@ -30,7 +30,7 @@ func main() {
 }
 
 func run(stdout, stderr io.Writer) error {
-	j := &jail.Jail{Handlers: map[string]emulate.Handler{"openat": answers(emulated("openat"))}}
+	j := &jail.Jail{Handlers: map[string]emulate.Handler{"openat": answers(emulate.HandlerOf("openat"))}}
 	cmd := exec.Command("/bin/cat", "/answers/life", "/answers/pid", "/etc/hostname")
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	proc, err := j.Spawn(cmd, policy.Tool())
@@ -71,13 +71,3 @@ func answers(next emulate.Handler) emulate.Handler {
 type answer struct{ *bytes.Reader }
 
 func (answer) Close() error { return nil }
-
-// emulated is the handler the library has for a call.
-func emulated(name string) emulate.Handler {
-	for _, row := range emulate.Calls() {
-		if row.Name == name {
-			return row.Do
-		}
-	}
-	panic("no such call: " + name)
-}
