@@ -11,7 +11,7 @@ import (
 type Row struct {
 	Name string // as the man page has it
 	// Args are the kinds of the arguments, one word each, for the trace:
-	// fd dirfd path str buf addr int uint long ulong size flags mode off sig pid
+	// fd dirfd path str buf addr int uint op (one of a few numbers) long ulong size flags mode off sig pid
 	// iov sockaddr, and "out:" before what the kernel writes.
 	Args string
 	Do   Handler // nil: ENOSYS

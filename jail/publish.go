@@ -222,6 +222,7 @@ func (o *outside) Listen(s *vnet.TCP) func() error {
 	at := s.Local()
 	for _, p := range o.published {
 		if p.port == at.Port() {
+			o.w.learn.listen(int(p.port))
 			p.start()
 		}
 	}

@@ -95,7 +95,10 @@ func newWarden(j *Jail, pol policy.Policy) (_ *warden, err error) {
 			w.discard()
 		}
 	}()
-	if w.calls, err = w.parts.compile(pol); err != nil {
+	if w.calls, err = w.parts.compile(pol); err == nil && j.Learn != nil {
+		err = w.startLearning(j.Learn)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if w.arena, err = arena.New(); err != nil {

@@ -50,6 +50,7 @@ func (w *warden) answer(c *emulate.Call) (uint64, error) {
 	if row.conditional {
 		d = w.calls.table.Lookup(c.Nr, c.Args)
 	}
+	w.learn.call(c, d, row)
 	if d.Audit {
 		w.audit("call audited", c, d)
 	}
