@@ -168,8 +168,8 @@ func (l *learning) file(d *vfs.Dentry) (f policy.FileUse, ok bool) {
 // aside runs fn, which looks at the tree for the caller.
 func (l *learning) aside(fn func()) {
 	if l != nil {
+		defer func(was bool) { l.off = was }(l.off)
 		l.off = true
-		defer func() { l.off = false }()
 	}
 	fn()
 }

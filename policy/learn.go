@@ -168,9 +168,11 @@ func (p Policy) rule(u CallUse) Rule {
 // byTiming is what is made or not as it happens.
 func (p Policy) byTiming(uses []CallUse) (more []CallUse) {
 	has := func(calls ...string) bool {
-		return slices.ContainsFunc(uses, func(u CallUse) bool { return slices.Contains(calls, u.Call) })
+		return slices.ContainsFunc(uses, func(u CallUse) bool {
+			return slices.Contains(calls, u.Call) && lessonOf(u.Call, 0, p.rule(u)).permits()
+		})
 	}
-	for part, on := range map[string]bool{Threads: has("futex", "clone3"), Signals: has("rt_sigaction", "rt_sigreturn", "kill")} {
+	for part, on := range map[string]bool{Threads: has("futex", "clone3"), Signals: has("rt_sigaction", "rt_sigreturn")} {
 		for i, r := range p.Calls {
 			for _, name := range r.Names() {
 				native := r.Action == Allow && infoOf(name).part == part

@@ -154,3 +154,48 @@ func TestLearnNet(t *testing.T) {
 		t.Error("reached another name")
 	}
 }
+
+// TestLearnMerge: more runs into one file, as Go too, and what is new on stderr.
+func TestLearnMerge(t *testing.T) {
+	dir := t.TempDir()
+	into := func(file string, script string) (stderr string, status int) {
+		cmd := launcher(t, "-learn", file, "--", "/bin/sh", "-c", script)
+		cmd.Dir = dir
+		_, stderr, status = launch(t, cmd)
+		return stderr, status
+	}
+	errs, status := into("p.go", "cat /etc/hostname")
+	if status != 0 || !strings.Contains(errs, "learned from 1 run") || strings.Contains(errs, "learned new") ||
+		!strings.Contains(errs, "- 18 calls of @sockets: accept ") || strings.Contains(errs, "\n  +") {
+		t.Errorf("first run: %d, %s", status, errs)
+	}
+	errs, status = into("p.go", "cat /etc/hostname; ls /usr/share/base-files")
+	if status != 0 || !strings.Contains(errs, "learned from 2 run") || !strings.Contains(errs, "getdents64") ||
+		!strings.Contains(errs, "learned new: mount /usr/share/base-files host frozen optional") {
+		t.Errorf("second run: %d, %s", status, errs)
+	}
+	if errs, _ = into("p.go", "cat /etc/hostname"); strings.Contains(errs, "learned new") {
+		t.Errorf("third run: %s", errs)
+	}
+	source, err := os.ReadFile(filepath.Join(dir, "p.go"))
+	if err != nil || !strings.Contains(string(source), "PolicyP is the policy that was learned from 3 runs.") {
+		t.Errorf("%v: %s", err, source)
+	}
+	c := learnCase{}
+	for _, script := range []string{"cat /etc/hostname", "ls /usr/share/base-files"} {
+		if _, errs, status := c.under(t, dir, "p.json", shell(script)); status != 0 {
+			t.Errorf("%s: %d, %s", script, status, errs)
+		}
+	}
+	b, err := policy.Tool().Format()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine := write(t, dir, "mine.json", string(b))
+	if errs, status := into(mine, "true"); status != failure || !strings.Contains(errs, "was not learned: name another file") {
+		t.Errorf("a policy of the user's: %d, %s", status, errs)
+	}
+	if errs, status := into("none.json", "uname; kill -SEGV $$"); status != 128+11 || !strings.Contains(errs, "learned from 1 run") {
+		t.Errorf("a run that fails: %d, %s", status, errs)
+	}
+}
