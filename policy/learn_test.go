@@ -114,8 +114,9 @@ func TestLearnNeverWidens(t *testing.T) {
 	}
 }
 
-func TestLearnFiles(t *testing.T) {
-	p := policy.Policy{Mounts: []policy.Mount{
+// treeInForce has a mount of each sort.
+func treeInForce() policy.Policy {
+	return policy.Policy{Mounts: []policy.Mount{
 		{Guest: "/usr", Kind: policy.KindHost, Host: "/usr", Frozen: true},
 		{Guest: "/usr/local", Kind: policy.KindMemory},
 		{Guest: "/tmp", Kind: policy.KindMemory, Mode: 0o1777},
@@ -124,6 +125,10 @@ func TestLearnFiles(t *testing.T) {
 		{Guest: "/work", Kind: policy.KindHost, Host: "/work", Write: true, Overlay: true},
 		{Guest: "/etc/hosts", Kind: policy.KindText, Text: "x"},
 	}}
+}
+
+func TestLearnFiles(t *testing.T) {
+	p := treeInForce()
 	file := func(mount int, path string) policy.FileUse {
 		return policy.FileUse{Path: path, Mount: mount, Mode: 0o644, Host: true}
 	}
