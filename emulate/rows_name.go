@@ -70,7 +70,7 @@ var nameCalls = []Row{
 	{"open_tree", "dirfd path flags", refuse(unix.EPERM), "mounts are the embedder's"},
 	{"open_tree_attr", "dirfd path flags addr size", refuse(unix.EPERM), "mounts are the embedder's"},
 	{"pivot_root", "path path", refuse(unix.EPERM), "mounts are the embedder's"},
-	{"quotactl", "int path int addr", refuse(unix.EPERM), "quotas are the embedder's"},
+	{"quotactl", "op path int addr", refuse(unix.EPERM), "quotas are the embedder's"},
 	{"quotactl_fd", "fd int int addr", refuse(unix.EPERM), "quotas are the embedder's"},
 	{"readlink", "path out:buf size", readlink, ""},
 	{"readlinkat", "dirfd path out:buf size", readlinkat, ""},

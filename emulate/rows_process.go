@@ -3,7 +3,7 @@
 package emulate
 
 var processCalls = []Row{
-	{"clone", "flags:clone flags addr addr flags", clone, "no namespaces"},
+	{"clone", "flags:clone addr addr addr addr", clone, "no namespaces"},
 	{"clone3", "addr size", clone3, "no namespaces, set_tid, cgroup or CLONE_CLEAR_SIGHAND"},
 	{"execve", "path addr addr", execve, "set-user-ID bits are ignored"},
 	{"execveat", "dirfd path addr addr flags", execveat, "set-user-ID bits are ignored"},
@@ -26,6 +26,6 @@ var processCalls = []Row{
 	{"tkill", "pid sig", tkill, ""},
 	{"unshare", "flags", unshare, "no namespaces"},
 	{"vfork", "", vfork, ""},
-	{"wait4", "pid out:addr int:wait out:addr", wait4, ""},
-	{"waitid", "int pid out:addr int out:addr", waitid, ""},
+	{"wait4", "pid out:addr flags:wait out:addr", wait4, ""},
+	{"waitid", "op pid out:addr flags out:addr", waitid, ""},
 }

@@ -11,8 +11,8 @@ import (
 type Row struct {
 	Name string // as the man page has it
 	// Args are the kinds of the arguments, one word each, for the trace:
-	// fd dirfd path str buf addr int uint long ulong size flags mode off sig pid
-	// iov sockaddr, and "out:" before what the kernel writes. A colon and a name
+	// fd dirfd path str buf addr int uint op (one of a few numbers) long ulong size
+	// flags mode off sig pid iov sockaddr, and "out:" before what the kernel writes. A colon and a name
 	// behind says which flags they are: flags:open, int:prot.
 	Args string
 	Do   Handler // nil: ENOSYS

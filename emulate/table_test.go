@@ -12,7 +12,7 @@ import (
 )
 
 // The kinds of arguments that Row's manual names.
-var argKinds = strings.Fields("fd dirfd path str buf addr int uint long ulong size flags mode off sig pid iov sockaddr")
+var argKinds = strings.Fields("fd dirfd path str buf addr int uint op long ulong size flags mode off sig pid iov sockaddr")
 
 func TestCalls(t *testing.T) {
 	last := ""

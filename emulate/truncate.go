@@ -30,6 +30,8 @@ func truncate(c *Call) (uint64, error) {
 		return 0, unix.EISDIR
 	case !a.IsRegular():
 		return 0, unix.EINVAL
+	case e.ReadOnly():
+		return 0, unix.EROFS
 	}
 	if err := vfs.Access(a, c.Task.Access(), vfs.MayWrite); err != nil {
 		return 0, err

@@ -99,6 +99,10 @@ func (t *thread) formatArg(kind string, v uint64, out bool) string {
 		return fmt.Sprintf("%#o", uint32(v))
 	case "size", "uint":
 		return strconv.FormatUint(v, 10)
+	case "op":
+		if v < 1<<16 {
+			return strconv.FormatUint(v, 10)
+		}
 	case "off", "long":
 		return strconv.FormatInt(int64(v), 10)
 	case "flags":

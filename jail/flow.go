@@ -65,6 +65,7 @@ func (o *outside) Send(s *vnet.UDP, to netip.AddrPort, data []byte) error {
 		}
 		f = &flow{o: o, key: key, out: make(chan []byte, flowBacklog)}
 		o.flows[key] = f
+		o.w.learn.dial(address, to.Addr())
 		f.unwatch = s.Queue().Watch(func() {
 			if s.Dead() {
 				f.end()

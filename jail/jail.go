@@ -98,6 +98,11 @@ type Jail struct {
 	// jail's thread, which waits for it. nil: silence.
 	Logger *zap.Logger
 
+	// Learn, if not nil, is told what the run used of what the policy let through, by
+	// the time Wait returns: [policy.Policy.Learn] makes the smallest policy of it.
+	// Every call stops then, native ones too. One Spawn at a time.
+	Learn *policy.Record
+
 	// Trace is called after every call that stopped, on the jail's thread: it
 	// must be quick.
 	Trace func(TraceEvent)

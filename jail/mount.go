@@ -34,7 +34,9 @@ func (w *warden) mount(j *Jail, cmd *exec.Cmd) error {
 	}
 	w.sys.FS = vfs.NewNamespace(root)
 	emulate.RegisterDevices(w.sys)
+	w.learn.mounted(w.sys.FS, w.rootMount(), 0)
 	for _, m := range rest {
+		before := len(w.sys.FS.Mounts())
 		if m.Kind == policy.KindProgram {
 			err = w.mountProgram(cmd)
 		} else {
@@ -43,6 +45,7 @@ func (w *warden) mount(j *Jail, cmd *exec.Cmd) error {
 		if err != nil {
 			return &Error{Op: "mount " + m.Guest, Err: err}
 		}
+		w.learn.mounted(w.sys.FS, m, before)
 	}
 	for _, p := range slices.Sorted(maps.Keys(j.Mounts)) {
 		if j.Mounts[p] == nil {
@@ -69,6 +72,9 @@ func (w *warden) mount(j *Jail, cmd *exec.Cmd) error {
 		return &Error{Op: "arena", Err: err}
 	}
 	w.sys.FS.Record()
+	if w.learn != nil {
+		w.sys.FS.Used = w.learn.used
+	}
 	return nil
 }
 

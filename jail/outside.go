@@ -178,6 +178,7 @@ func (o *outside) Connect(s *vnet.TCP, to netip.AddrPort) error {
 	if !o.acquire() {
 		return unix.EADDRNOTAVAIL
 	}
+	o.w.learn.dial(address, to.Addr())
 	dial := o.dial
 	if address == "" {
 		dial = o.dialResolver

@@ -275,7 +275,9 @@ func (p *Process) Stats() Stats {
 // Tree is the guest's file tree, during the run and after it. It is read with
 // the rights of the caller, mounts included; /proc and /dev are empty after the
 // end.
-func (p *Process) Tree() fs.FS { return vfs.FS(p.w.sys.FS.Root(), p.do) }
+func (p *Process) Tree() fs.FS {
+	return vfs.FS(p.w.sys.FS.Root(), func(fn func()) { p.do(func() { p.w.learn.aside(fn) }) })
+}
 
 // Changes lists what the guest created, modified and removed in memory and
 // overlay mounts, sorted by path.

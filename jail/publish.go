@@ -223,6 +223,7 @@ func (o *outside) Listen(s *vnet.TCP) func() error {
 	for _, p := range o.published {
 		if p.port == at.Port() {
 			o.w.auditNetwork("listen", "tcp", at.String(), nil)
+			o.w.learn.listen(int(p.port))
 			p.start()
 		}
 	}

@@ -110,6 +110,7 @@ func (o *outside) ask(q *dns.Query, reply func([]byte)) {
 		o.w.box.post(func() {
 			o.lookups--
 			o.busy--
+			o.w.learn.name(q.Name, unmap(addrs))
 			reply(q.Reply(lookupCode(err), unmap(addrs)))
 		})
 	})

@@ -100,7 +100,10 @@ func newWarden(j *Jail, pol policy.Policy) (_ *warden, err error) {
 	if w.walls, err = newWalls(j.Walls, w.parts.ids); err != nil {
 		return nil, err
 	}
-	if w.calls, err = w.parts.compile(pol); err != nil {
+	if w.calls, err = w.parts.compile(pol); err == nil && j.Learn != nil {
+		err = w.startLearning(j.Learn)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if w.arena, err = arena.New(); err != nil {

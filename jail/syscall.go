@@ -59,10 +59,14 @@ func (w *warden) decide(c *emulate.Call) policy.Decision {
 	if uint(c.Nr) >= maxCalls {
 		return policy.Decision{Action: policy.Deny, Errno: int(unix.ENOSYS), Rule: -1}
 	}
-	if row := &w.calls.rows[c.Nr]; !row.conditional {
+	row := &w.calls.rows[c.Nr]
+	if !row.conditional {
+		w.learn.call(c, row.decision, row)
 		return row.decision
 	}
-	return w.calls.table.Lookup(c.Nr, c.Args)
+	d := w.calls.table.Lookup(c.Nr, c.Args)
+	w.learn.call(c, d, row)
+	return d
 }
 
 // answer does what was decided.

@@ -51,6 +51,7 @@ type warden struct {
 	init    *emulate.Task
 	logged  map[string]int
 
+	learn       *learning // Jail.Learn, nil without
 	parts       *parts
 	walls       *walls
 	arena       *arena.Arena // of this jail's in-memory files
@@ -303,6 +304,7 @@ func (w *warden) endTask(t *thread, ws unix.WaitStatus, u emulate.Usage) {
 // close gives back what the warden holds once no guest is left. The tree stays
 // readable.
 func (w *warden) close() {
+	w.learn.finish()
 	w.outside.close() // before the mailbox
 	w.terminal.close()
 	w.killBell()

@@ -61,6 +61,15 @@
 // [Net] lists what of the network there is beside the jail's own loopback, nothing
 // by default.
 //
+// # Learning
+//
+// A jail that has a [Record] notes in it what a run uses; [Policy.Learn] makes of it
+// the smallest policy under which the same can be done again, [Policy.Merge] adds what
+// other runs needed, [Policy.Diff] tells what is dropped, and [Policy.GoSource] writes
+// Go. What differs then is what nobody can see without looking: attributes of
+// directories of which only the existence is learned, and names that were looked up
+// and not connected to.
+//
 // # JSON
 //
 // [Parse] is strict, because a field that is misspelt in a policy is a hole: it

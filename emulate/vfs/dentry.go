@@ -324,6 +324,11 @@ func (d *Dentry) Open(flags int) (fdtable.File, error) {
 	if flags&unix.O_PATH != 0 {
 		return newPathFile(d.Node), nil
 	}
+	if flags&(unix.O_ACCMODE|unix.O_TRUNC) != 0 {
+		d.used(Read | Written)
+	} else {
+		d.used(Read)
+	}
 	switch d.kind {
 	case unix.S_IFDIR:
 		return &dirFile{entry: d}, nil

@@ -122,6 +122,7 @@ func (f *dirFile) load() error {
 	if err != nil {
 		return err
 	}
+	f.entry.used(Listed)
 	all := append(make([]Dirent, 0, len(names)+2),
 		Dirent{DirEntry: DirEntry{".", self.Ino, unix.S_IFDIR}},
 		Dirent{DirEntry: DirEntry{"..", above.Ino, unix.S_IFDIR}})

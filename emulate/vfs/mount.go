@@ -23,6 +23,8 @@ type Namespace struct {
 	// Devices opens character devices by st_rdev, on any file system. The
 	// caller of Open has checked the permission bits.
 	Devices map[uint64]func(flags int) (fdtable.File, error)
+	// Used, if not nil, is called at every use of an entry that has a place.
+	Used func(d *Dentry, u Use)
 
 	root      *Dentry
 	mounts    []*mount
@@ -168,8 +170,12 @@ func (d *Dentry) Mount() (id uint64, root bool) {
 }
 
 // ReadOnly reports that d's mount takes no writes ("ro" among its options); only
-// names and what they hold mind, not devices and pipes.
+// names and what they hold mind, not devices and pipes. Who asks is about to write,
+// or wants to know if it could; of a directory that is no use of it yet.
 func (d *Dentry) ReadOnly() bool {
+	if d.dir == nil {
+		d.used(Written)
+	}
 	return d.mount != nil && (d.mount.opts == "ro" || strings.HasPrefix(d.mount.opts, "ro,"))
 }
 

@@ -112,6 +112,7 @@ func (d *Dentry) Tmpfile(c Cred, mode uint32) (*Dentry, error) {
 	if !able {
 		return nil, unix.EOPNOTSUPP
 	}
+	d.used(Names)
 	o, mode := inherit(a, c, mode&^unix.S_IFMT|unix.S_IFREG)
 	n, err := maker.Tmpfile(mode, o)
 	if err != nil {
@@ -130,6 +131,7 @@ func (d *Dentry) made(name string, n Node, err error) (*Dentry, error) {
 	if err != nil {
 		return nil, err
 	}
+	d.used(Names)
 	d.forget(name)
 	return d.adopt(name, n)
 }
@@ -157,6 +159,9 @@ func (d *Dentry) Link(c Cred, name string, target *Dentry) (*Dentry, error) {
 	}
 	if target.IsDir() {
 		return nil, unix.EPERM
+	}
+	if target.used(Moved); target.parent != nil {
+		target.parent.moves(d)
 	}
 	err = maker.Link(name, target.Node)
 	return d.made(name, target.Node, err)
@@ -233,6 +238,8 @@ func (d *Dentry) remove(c Cred, name string, able, wantDir bool, do func() error
 	if err := do(); err != nil {
 		return err
 	}
+	d.used(Names)
+	e.used(Moved)
 	d.drop(e)
 	return nil
 }
@@ -292,6 +299,10 @@ func (d *Dentry) Rename(c Cred, name string, newdir *Dentry, newname string, fla
 	}
 	if err := r.Rename(name, newdir.Node, newname, flags); err != nil {
 		return err
+	}
+	d.moves(newdir)
+	if old.used(Moved); target != nil {
+		target.used(Moved)
 	}
 	d.moved(old, newdir, newname, target, flags&exchange != 0)
 	return nil

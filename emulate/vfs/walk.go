@@ -88,6 +88,7 @@ func (k *walk) step() (f Found, done bool, err error) {
 		start++
 	}
 	if start == len(k.rest) {
+		k.at.used(Seen)
 		return Found{Dir: k.at, Dentry: k.at, Slash: true}, true, nil
 	}
 	if err := k.at.search(k.Cred); err != nil {
@@ -109,12 +110,16 @@ func (k *walk) step() (f Found, done bool, err error) {
 		}
 		return Found{}, true, err
 	}
+	if last || next.dir == nil {
+		next.used(Seen)
+	}
 	if next.kind == unix.S_IFLNK && (!last || slash && !k.Missing || !slash && !k.NoFollow) {
 		jump, err := k.follow(next, after)
 		if err != nil || jump == nil {
 			return Found{}, err != nil, err
 		}
 		next = jump
+		next.used(Seen)
 	}
 	if !last {
 		k.at, k.rest = next, after
@@ -135,6 +140,7 @@ func (k *walk) find(name string) (*Dentry, error) {
 		return k.at, nil
 	}
 	if name == ".." {
+		k.at.used(Seen) // it must be there to be left
 		if k.at == k.Root && k.Resolve&unix.RESOLVE_BENEATH != 0 {
 			return nil, unix.EXDEV
 		}

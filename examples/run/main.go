@@ -63,7 +63,7 @@ func parse(args []string) (o options, command []string, err error) {
 	f := flag.NewFlagSet("run", flag.ContinueOnError)
 	f.SetOutput(io.Discard)
 	f.StringVar(&o.policy, "policy", "", "policy as JSON `FILE` (default: the Tool preset)")
-	f.BoolVar(&o.overlay, "overlay", false, "the caller's whole world under an in-memory layer that is dropped at exit")
+	f.BoolVar(&o.overlay, "overlay", false, "the caller's whole world under an in-memory layer that is dropped at exit; with -policy its directory and environment only")
 	f.Var(&o.ro, "ro", "mount a host directory read-only: `HOST[:GUEST]` (repeatable)")
 	f.Var(&o.rw, "rw", "mount a host directory for writing: `HOST[:GUEST]` (repeatable)")
 	f.StringVar(&o.dir, "C", "", "working `DIR`ectory")
@@ -86,7 +86,7 @@ func parse(args []string) (o options, command []string, err error) {
 	f.StringVar(&o.start, "time", "", "`RFC3339` time at which the guest starts")
 	f.StringVar(&o.trace, "trace", "", "write strace-like lines to `FILE`")
 	f.StringVar(&o.stats, "stats", "", "write stops and time by call, and the use of each limit, as JSON to `FILE`")
-	f.StringVar(&o.learn, "learn", "", "write the policy it needed to `FILE`")
+	f.StringVar(&o.learn, "learn", "", "write the smallest policy it needs, merged with what is there, to `FILE`, .json (or .go: that and Go source)")
 	f.BoolVar(&o.changes, "changes", false, "list at exit what the guest created, modified or removed")
 	if err := f.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -98,12 +98,8 @@ func parse(args []string) (o options, command []string, err error) {
 	switch {
 	case o.net != "none" && o.net != "host":
 		return o, nil, fmt.Errorf("-net %q: it must be none or host", o.net)
-	case o.learn != "":
-		return o, nil, errors.New("-learn is not there yet")
 	case f.NArg() == 0:
 		return o, nil, errors.New("usage: run [flags] -- command [args…] (run -help lists the flags)")
-	case o.overlay && o.policy != "":
-		return o, nil, errors.New("-overlay and -policy exclude each other")
 	}
 	f.Visit(func(f *flag.Flag) {
 		switch s := f.Value.String(); {
@@ -134,6 +130,10 @@ func run(args []string) (int, error) {
 		return failure, err
 	}
 	j := &jail.Jail{}
+	before, err := o.openLearned(j)
+	if err != nil {
+		return failure, err
+	}
 	closeTrace, err := o.openTrace(j)
 	if err != nil {
 		return failure, err
@@ -153,6 +153,9 @@ func run(args []string) (int, error) {
 	stop := forward(proc)
 	status, err := exitStatus(proc.Wait())
 	stop()
+	if err == nil {
+		err = o.writeLearned(p, before, j.Learn)
+	}
 	return o.report(proc, status, firstError(err, closeTrace()))
 }
 
@@ -259,7 +262,7 @@ func (o options) environment() []string {
 func (o options) makePolicy() (policy.Policy, error) {
 	p := policy.Tool()
 	switch {
-	case o.overlay:
+	case o.overlay && o.policy == "":
 		p = policy.Overlay()
 	case o.policy != "":
 		text, err := os.ReadFile(o.policy)

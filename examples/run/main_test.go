@@ -136,8 +136,6 @@ func TestRun(t *testing.T) {
 		{"allow", []string{"-allow", "example.com", "--", "true"}, "", "", `-allow "example.com": write name:port`, 125},
 		{"publish", []string{"-publish", "80", "--", "true"}, "", "", "-publish 80: it must be HOSTADDR:GUESTPORT", 125},
 		{"publish nowhere", []string{"-publish", "192.0.2.1:80:80", "--", "true"}, "", "", "publish 192.0.2.1:80: listen tcp", 125},
-		{"learn", []string{"-learn", "x", "--", "true"}, "", "", "run: -learn is not there yet", 125},
-		{"overlay and policy", []string{"-overlay", "-policy", toolFile, "--", "true"}, "", "", "exclude each other", 125},
 		{"seed that is none", []string{"-seed", "x", "--", "true"}, "", "", `run: -seed "x": it must be a number`, 125},
 		{"time that is none", []string{"-time", "noon", "--", "true"}, "", "", "run: -time: ", 125},
 		{"negative limit", []string{"-mem", "-1", "--", "true"}, "", "", "run: -mem -1: it must be positive", 125},
