@@ -38,6 +38,7 @@ type prey struct {
 	ids     map[string]uintptr // of System V objects
 	shm     []byte
 	mq, ino int
+	attr    [8]int64 // of the mq; here, for a variable on a stack may move before the call
 	fifo    *os.File
 	tcp     *net.TCPListener
 	unix    []*net.UnixListener
@@ -319,9 +320,8 @@ func (h *prey) ipcState(s map[string]string) {
 	}
 	value, _, _ := unix.Syscall6(unix.SYS_SEMCTL, h.ids["SEM"], 0, 12, 0, 0, 0) // GETVAL
 	s["semaphore"], s["shared memory"] = fmt.Sprint(value), string(h.shm)
-	var attr [8]int64
-	h.must(unix.SYS_MQ_GETSETATTR, uintptr(h.mq), 0, uintptr(unsafe.Pointer(&attr)))
-	s["mq"] = fmt.Sprint(attr)
+	h.must(unix.SYS_MQ_GETSETATTR, uintptr(h.mq), 0, uintptr(unsafe.Pointer(&h.attr)))
+	s["mq"] = fmt.Sprint(h.attr)
 }
 
 func wallOffset() time.Duration {

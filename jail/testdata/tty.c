@@ -38,6 +38,15 @@ struct kermios { unsigned i, o, c, l; unsigned char line, cc[19]; unsigned is, o
 #define KGETS2 0x802c542a
 #define KSETS2 0x402c542b
 
+/* child forks; what a native run leaves behind does not stay for ever. */
+static pid_t child(void)
+{
+	pid_t pid = fork();
+	if (!pid)
+		alarm(20);
+	return pid;
+}
+
 static void say(const char *fmt, ...)
 {
 	char line[16384];
@@ -417,7 +426,7 @@ static void raw_min(void)
 /* later types from another process. */
 static pid_t later(const char *s, int gap)
 {
-	pid_t pid = fork();
+	pid_t pid = child();
 	if (!pid) {
 		for (; *s; s++) {
 			msleep(gap);
@@ -469,7 +478,7 @@ static void interrupted(void)
 		}
 		pid_t pid = later("", 0);
 		waitpid(pid, 0, 0);
-		pid = fork();
+		pid = child();
 		if (!pid) {
 			msleep(200);
 			write(master, "late\n", 5);
@@ -677,7 +686,7 @@ static void closing(void)
 	/* sleepers */
 	for (int k = 0; k < 3; k++) {
 		pair(0);
-		pid_t pid = fork();
+		pid_t pid = child();
 		if (!pid) {
 			if (k < 2)
 				close(k ? slave : master);
@@ -869,7 +878,7 @@ static void randomly(uint64_t seed, int rounds)
 static void in_session(void (*fn)(void))
 {
 	pair(0);
-	pid_t pid = fork();
+	pid_t pid = child();
 	if (!pid) {
 		close(master);
 		setsid();
@@ -921,7 +930,7 @@ static pid_t job(int fg, void (*fn)(void))
 	int go[2];
 	if (pipe(go))
 		_exit(9);
-	pid_t pid = fork();
+	pid_t pid = child();
 	if (!pid) {
 		char c;
 		setpgid(0, 0);
@@ -1013,7 +1022,7 @@ static void waits_catching(void)
 static void keys(void)
 {
 	pair(0);
-	pid_t leader = fork();
+	pid_t leader = child();
 	if (!leader) {
 		close(master);
 		setsid();
@@ -1097,10 +1106,10 @@ static void orphan_session(void)
 {
 	char c;
 	(void)!pipe(sync_pipe);
-	pid_t mid = fork();
+	pid_t mid = child();
 	if (!mid) {
 		setpgid(0, 0);
-		pid_t pid = fork();
+		pid_t pid = child();
 		if (!pid) {
 			setpgid(0, 0);
 			orphan_child();
@@ -1113,7 +1122,7 @@ static void orphan_session(void)
 	status(mid, "middle");
 	(void)!read(sync_pipe[0], &c, 1);
 	/* the same inside the leader's own group, which is orphaned: */
-	pid_t pid = fork();
+	pid_t pid = child();
 	if (!pid) {
 		kill(getpid(), SIGTSTP);
 		say("in the leader's group: not stopped");
@@ -1160,7 +1169,7 @@ static void ctty_session(void)
 		say("spgrp %d %s", i, ret(ioctl(fd, TIOCSPGRP, &bad[i])));
 	say("spgrp bad %s", ret(ioctl(fd, TIOCSPGRP, 1L)));
 	say("sctty again %s", ret(ioctl(slave, TIOCSCTTY, 0)));
-	pid_t pid = fork();
+	pid_t pid = child();
 	if (!pid) {
 		stat_says("child");
 		say("child sctty %s", ret(ioctl(slave, TIOCSCTTY, 0)));
@@ -1208,7 +1217,7 @@ static void hangup(void)
 		int done[2];
 		(void)!pipe(done);
 		pair(0);
-		pid_t leader = fork();
+		pid_t leader = child();
 		if (!leader) {
 			close(master);
 			setsid();
