@@ -22,12 +22,12 @@ func ExamplePolicy_Surface() {
 	fmt.Println(s.Handlers, s.Kernel)
 	fmt.Println(s.Native[2])
 	// Output:
-	// strict: 19 native calls, some 0 handlers
+	// strict: 12 native calls, some 0 handlers
 	// prison: 19 native calls, some 300 handlers
 	// tool: 19 native calls, some 300 handlers
 	// server: 19 native calls, some 300 handlers
 	// overlay: 19 native calls, some 300 handlers
-	// [arch_prctl brk exit exit_group futex madvise membarrier mmap mprotect munmap rseq rt_sigaction rt_sigpending rt_sigprocmask rt_sigreturn rt_sigsuspend sched_yield set_robust_list sigaltstack]
+	// [arch_prctl brk exit exit_group futex madvise mmap mprotect munmap rseq rt_sigprocmask set_robust_list]
 	// [read readv write writev] []
 	// allow madvise if arg2&0xffffffff < 0x64 # @memory: advice about the guest's own pages
 }
