@@ -37,9 +37,9 @@ func TestExplain(t *testing.T) {
 	}{
 		{strict, "openat", [6]uint64{}, "openat(0x0, 0x0, 0x0, 0x0): deny by default: default: deny\n" +
 			`to permit it, put at the end of calls: {"calls":["openat"],"action":"emulate"}` + "\ncost: handler openat"},
-		{strict, "read", [6]uint64{5, 6, 7}, "read(0x5, 0x6, 0x7): emulate by rule 21: emulate @stdio # reads and writes" +
+		{strict, "read", [6]uint64{5, 6, 7}, "read(0x5, 0x6, 0x7): emulate by rule 17: emulate @stdio # reads and writes" +
 			"\ncost: handler read"},
-		{strict, "exit", [6]uint64{}, "exit(0x0): allow by rule 20: allow exit exit_group # @threads: ends this thread\ncost: the host's kernel runs it"},
+		{strict, "exit", [6]uint64{}, "exit(0x0): allow by rule 16: allow exit exit_group # @threads: ends this thread\ncost: the host's kernel runs it"},
 		{strict, "futex", [6]uint64{0, 6}, "futex(0x0, 0x6, 0x0, 0x0, 0x0, 0x0): deny by rule 11: deny ENOSYS futex # @threads: the priority" +
 			"\nto permit it, put before rule 11: {\"calls\":[\"futex\"],\"when\":[{\"arg\":1,\"mask\":4294966911,\"op\":\"==\",\"value\":6}],\"action\":\"emulate\"}" +
 			"\ncost: handler futex"},
