@@ -240,7 +240,7 @@ func refusedGuest(args []string) {
 	}
 	fmt.Println(err)
 	// Preflight says the same, of its own program.
-	if found := strings.ReplaceAll(errText(jail.Preflight().Err), "/trial.elf", "/good"); found != errText(err) {
+	if found := strings.ReplaceAll(errText(jail.Preflight().Err), "/testdata/trial.elf", "/good"); found != errText(err) {
 		fmt.Println("Preflight:", found)
 	}
 	if left := unwaited(); left != "" {

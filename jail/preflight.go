@@ -20,7 +20,7 @@ import (
 
 // trial is a program that exits at once.
 //
-//go:embed trial.elf
+//go:embed testdata/trial.elf
 var trial embed.FS
 
 // Preflight says whether this host can run jails, before anything depends on it:
@@ -29,7 +29,7 @@ var trial embed.FS
 func Preflight() Report {
 	j := &Jail{Mounts: map[string]fs.FS{"/": trial}}
 	r := Report{Notes: hostNotes()}
-	proc, err := j.Spawn(exec.Command("/trial.elf"), policy.Policy{Calls: policy.Native(), Default: policy.Emulate})
+	proc, err := j.Spawn(exec.Command("/testdata/trial.elf"), policy.Policy{Calls: policy.Native(), Default: policy.Emulate})
 	if err == nil {
 		err, r.Walls = proc.Wait(), proc.Walls()
 	}

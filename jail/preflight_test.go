@@ -25,7 +25,7 @@ func TestPreflight(t *testing.T) {
 	if r.Err != nil || !strings.HasPrefix(r.String(), "this host can run jails\n") {
 		t.Error(r)
 	}
-	if program, err := os.ReadFile("trial.elf"); err != nil || !bytes.Equal(program, tinyELF()) {
+	if program, err := os.ReadFile("testdata/trial.elf"); err != nil || !bytes.Equal(program, tinyELF()) {
 		t.Errorf("trial.elf is not the program that exits: %v", err)
 	}
 }
