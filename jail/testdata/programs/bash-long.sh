@@ -161,7 +161,7 @@ kill "$pid"; wait "$pid" 2>/dev/null; check waited 143 "$?"
 for i in 3 1 2; do (sleep "0.$i"; exit "$i") & pids[i]=$!; done
 for i in 1 2 3; do wait "${pids[i]}"; printf '%s ' "$?"; done; echo
 (exit 9) & (sleep 4; exit 8) & later=$!
-wait -n; check first 9 "$?"; kill "$later"
+wait -n; check first 9 "$?"; kill "$later" 2>/dev/null
 wait
 check nochildren 127 "$(wait 999999 2>/dev/null; echo $?)"
 coproc doubler { while read -r x; do echo $((2 * x)); done; }
