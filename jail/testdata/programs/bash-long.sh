@@ -160,7 +160,7 @@ kill -0 "$pid" && echo is "$up"
 kill "$pid"; wait "$pid" 2>/dev/null; check waited 143 "$?"
 for i in 3 1 2; do (sleep "0.$i"; exit "$i") & pids[i]=$!; done
 for i in 1 2 3; do wait "${pids[i]}"; printf '%s ' "$?"; done; echo
-(exit 9) & (sleep 4; exit 8) & later=$!
+(sleep 0.3; exit 9) & (sleep 9; exit 8) & later=$!
 wait -n; check first 9 "$?"; kill "$later" 2>/dev/null
 wait
 check nochildren 127 "$(wait 999999 2>/dev/null; echo $?)"
@@ -259,7 +259,7 @@ for n in 1 2 3 4; do (sleep 0.0$n; exit "$n") & started[$!]=$n; done
 sum=0
 for pid in "${!started[@]}"; do wait "$pid"; status=$?; ((status == started[$pid])) || echo "wrong status $status"; ((sum += status)); done
 check "sum of statuses" 10 "$sum"
-(exit 9) & wait -n; check "wait -n" 9 "$?"
+(sleep 0.2; exit 9) & wait -n; check "wait -n" 9 "$?"
 wait 999999 2>/dev/null; check "not a child" 127 "$?"
 sleep 5 & while [[ $(</proc/$!/comm) != sleep ]]; do :; done; kill "$!"; wait "$!" 2>/dev/null; check killed 143 "$?"
 {
