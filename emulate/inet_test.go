@@ -282,7 +282,7 @@ func TestTCPRefused(t *testing.T) {
 				s.on("connect", d, to)
 				s.poll(d)
 				s.names(d)
-				for _, bad := range [][]byte{nil, {2}, {2, 0}, to[:15], to[:16], withPort(in6("::1", 0), s.port(l))[:23], {0, 0}, in4(224, 0, 0, 1, 9), in4(255, 255, 255, 255, 9),
+				for _, bad := range [][]byte{nil, {2}, {2, 0}, to[:15], to[:16], withPort(in6("::1", 0), s.port(l))[:23], {0, 0}, in4(224, 0, 0, 1, 40009), in4(255, 255, 255, 255, 40009),
 					withPort(addr, 0), {99, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}} {
 					for _, call := range []string{"connect", "bind"} {
 						e := s.open(family, unix.SOCK_STREAM)
