@@ -25,7 +25,7 @@ import (
 // TestTraceText: arguments are shown as strace shows them.
 func TestTraceText(t *testing.T) {
 	program := guestProgram(t, "traced")
-	p := own("/work")
+	p := own("/try")
 	var lines []string
 	j := &jail.Jail{Trace: func(e jail.TraceEvent) { lines = append(lines, e.Text) }}
 	if got := jailed(t, j, exec.Command(program), p); got.Err != "" {
@@ -38,18 +38,18 @@ func TestTraceText(t *testing.T) {
 	lines = lines[first+1:]
 	lines = lines[:slices.Index(lines, "getpgrp() = 1")]
 	got := regexp.MustCompile(`0x7ff[0-9a-f]{8,}`).ReplaceAllString(strings.Join(lines, "\n"), "ADDR")
-	want := `openat(AT_FDCWD, "/work/a \"b\"\n", O_RDWR|O_CREAT|O_EXCL|O_CLOEXEC, 0640) = 3
+	want := `openat(AT_FDCWD, "/try/a \"b\"\n", O_RDWR|O_CREAT|O_EXCL|O_CLOEXEC, 0640) = 3
 write(3, "hello\000\001\n", 8) = 8
 lseek(3, 0, SEEK_SET) = 0
 read(3, "hello\000\001\n", 100) = 8
 pwrite64(3, "01234567890123456789012345678901"..., 40, 8) = 40
 newfstatat(AT_FDCWD, "none", ADDR, AT_SYMLINK_NOFOLLOW) = -1 ENOENT (no such file or directory)
-open("/work", O_RDONLY|O_DIRECTORY) = 4
+open("/try", O_RDONLY|O_DIRECTORY) = 4
 openat(AT_FDCWD, NULL, O_WRONLY) = -1 EFAULT (bad address)
 openat(AT_FDCWD, 0x1, O_APPEND|0x80000003) = -1 EFAULT (bad address)
-faccessat(AT_FDCWD, "/work", R_OK|X_OK) = 0
-mkdir("/work/d", 0700) = 0
-unlinkat(AT_FDCWD, "/work/d", AT_REMOVEDIR) = 0
+faccessat(AT_FDCWD, "/try", R_OK|X_OK) = 0
+mkdir("/try/d", 0700) = 0
+unlinkat(AT_FDCWD, "/try/d", AT_REMOVEDIR) = 0
 fcntl(3, F_DUPFD_CLOEXEC, 10) = 10
 mmap(NULL, 4096, PROT_READ|PROT_WRITE, MAP_PRIVATE, -1, 0) = -1 EBADF (bad file descriptor)
 socket(AF_UNIX, SOCK_STREAM|SOCK_NONBLOCK, 0) = 5

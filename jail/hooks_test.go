@@ -108,14 +108,14 @@ func TestChanges(t *testing.T) {
 	if r := native(t, exec.Command("sh", "-c", "cd "+host+"; echo a > changed; echo b > gone; echo c > moved; echo d > kept; chmod 777 .")); r.Err != "" {
 		t.Fatal(r)
 	}
-	p.Mounts = append(p.Mounts, policy.Mount{Guest: "/work", Kind: policy.KindHost, Host: host, Write: true, Overlay: true})
-	got := jailed2(t, j, sh(`cd /work; echo more >> changed; rm gone; mv moved there; mkdir new; echo x > new/file; cat kept; echo y > /tmp/scratch`), p)
+	p.Mounts = append(p.Mounts, policy.Mount{Guest: "/try", Kind: policy.KindHost, Host: host, Write: true, Overlay: true})
+	got := jailed2(t, j, sh(`cd /try; echo more >> changed; rm gone; mv moved there; mkdir new; echo x > new/file; cat kept; echo y > /tmp/scratch`), p)
 	var lines []string
 	for _, c := range got.Changes() {
 		lines = append(lines, c.String())
 	}
-	want := []string{"created  /tmp/scratch", "modified /work/changed", "removed  /work/gone", "removed  /work/moved",
-		"created  /work/new", "created  /work/new/file", "created  /work/there"}
+	want := []string{"created  /tmp/scratch", "modified /try/changed", "removed  /try/gone", "removed  /try/moved",
+		"created  /try/new", "created  /try/new/file", "created  /try/there"}
 	if diff := cmp.Diff(want, lines); diff != "" {
 		t.Errorf("changes (-want +got):\n%s", diff)
 	}
