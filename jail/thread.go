@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"oubliette/emulate"
+	"oubliette/internal/fault"
 	"oubliette/internal/ptrace"
 )
 
@@ -188,6 +189,7 @@ func (t *thread) Park() error { return t.park(true) }
 func (t *thread) ParkUninterruptible() error { return t.park(false) }
 
 func (t *thread) park(interruptible bool) error {
+	_ = fault.At(fault.Park, t.tid)
 	if interruptible && t.maybePending {
 		t.lookForSignals()
 	}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"oubliette/internal/fault"
 )
 
 // setID are the bits a guest's file never has on the host.
@@ -191,6 +193,9 @@ func statAt(fd int, name string, a *Attr) error {
 	flags := unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT
 	if name == "" {
 		flags = unix.AT_EMPTY_PATH
+	}
+	if err := fault.At(fault.Host, 0); err != nil {
+		return err
 	}
 	if err := unix.Statx(fd, name, flags, mask, &st); err != nil {
 		return err

@@ -51,7 +51,7 @@ func (h *host) readDir(fd int) ([]DirEntry, error) {
 	}
 	list := []DirEntry{}
 	for {
-		size, err := unix.Getdents(fd, h.buf)
+		size, err := again(func() (int, error) { return unix.Getdents(fd, h.buf) })
 		if err != nil || size <= 0 {
 			return list, err
 		}

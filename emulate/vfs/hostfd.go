@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"oubliette/internal/fault"
 )
 
 // use is what a descriptor of the host is open for.
@@ -321,6 +323,10 @@ func procFD(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
 // again makes a call until no signal comes between: those that reach the warden
 // are the Go runtime's, and none of the guest's business.
 func again[T any](call func() (T, error)) (T, error) {
+	if err := fault.At(fault.Host, 0); err != nil {
+		var none T
+		return none, err
+	}
 	for {
 		v, err := call()
 		if err != unix.EINTR {

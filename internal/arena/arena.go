@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"oubliette/internal/fault"
 )
 
 const (
@@ -248,6 +250,9 @@ func (s Slot) ReadAt(p []byte, off int64) (int, error) {
 // WriteAt writes p. ENOSPC or ENOMEM when the host's memory is out.
 func (s Slot) WriteAt(p []byte, off int64) (int, error) {
 	if err := check(off, int64(len(p))); err != nil {
+		return 0, err
+	}
+	if err := fault.At(fault.Arena, s.n); err != nil {
 		return 0, err
 	}
 	n, err := s.a.file.WriteAt(p, s.Offset()+off)

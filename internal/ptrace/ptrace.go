@@ -6,6 +6,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"oubliette/internal/fault"
 )
 
 // Requests that x/sys has no name for (include/uapi/linux/ptrace.h).
@@ -16,6 +18,9 @@ const (
 )
 
 func request(req, tid int, addr, data uintptr) error {
+	if err := fault.At(fault.Ptrace, tid); err != nil {
+		return err
+	}
 	_, _, e := unix.Syscall6(unix.SYS_PTRACE, uintptr(req), uintptr(tid), addr, data, 0, 0)
 	if e != 0 {
 		return e
@@ -27,6 +32,9 @@ func request(req, tid int, addr, data uintptr) error {
 // only in the system call's own arguments: until then the stack it may point into
 // can move.
 func requestAt(req, tid int, addr uintptr, data unsafe.Pointer) error {
+	if err := fault.At(fault.Ptrace, tid); err != nil {
+		return err
+	}
 	_, _, e := unix.Syscall6(unix.SYS_PTRACE, uintptr(req), uintptr(tid), addr, uintptr(data), 0, 0)
 	if e != 0 {
 		return e
@@ -228,6 +236,9 @@ func Write(tid int, p []byte, addr uint64) (int, error) {
 func vm(call uintptr, tid int, p []byte, addr uint64) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
+	}
+	if err := fault.At(fault.Memory, tid); err != nil {
+		return 0, err
 	}
 	local := unix.Iovec{Base: &p[0], Len: uint64(len(p))}
 	remote := unix.RemoteIovec{Base: uintptr(addr), Len: len(p)}
