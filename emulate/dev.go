@@ -76,16 +76,22 @@ type nullDevice struct{ device }
 func (nullDevice) Read([]byte) (int, error)         { return 0, nil }
 func (nullDevice) Pread([]byte, int64) (int, error) { return 0, nil }
 
-type zeroDevice struct{ device }
+// zeros is what both zero and full read as.
+type zeros struct{ device }
 
-func (zeroDevice) Read(p []byte) (int, error) {
+func (zeros) Read(p []byte) (int, error) {
 	clear(p)
 	return len(p), nil
 }
 
-func (z zeroDevice) Pread(p []byte, _ int64) (int, error) { return z.Read(p) }
+func (z zeros) Pread(p []byte, _ int64) (int, error) { return z.Read(p) }
 
-type fullDevice struct{ zeroDevice }
+type zeroDevice struct{ zeros }
+
+// MapZero is fdtable.ZeroMapper.
+func (zeroDevice) MapZero() {}
+
+type fullDevice struct{ zeros }
 
 func (fullDevice) Write([]byte) (int, error)         { return 0, unix.ENOSPC }
 func (fullDevice) Pwrite([]byte, int64) (int, error) { return 0, unix.ENOSPC }

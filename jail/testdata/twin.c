@@ -1672,8 +1672,30 @@ static void remaps(void)
 	say("protection %s, nothing %s, no size %s", ret(remap(f, 4096, PROT_READ, 0)), ret(remap((char *)4096, 4096, 0, 0)), ret(remap(f, 0, 0, 0)));
 }
 
+static void map_device(const char *path, int flags)
+{
+	int fd = open(path, O_RDWR), st;
+	volatile char *p = mmap(0, 8192, PROT_READ | PROT_WRITE, flags, fd, 0);
+	close(fd);
+	if (p == MAP_FAILED) {
+		say("%s, flags %#x: %s", path, flags, ret(-1));
+		return;
+	}
+	p[0]++;
+	pid_t pid = fork();
+	if (!pid) {
+		p[0]++;
+		_exit(p[4096]);
+	}
+	waitpid(pid, &st, 0);
+	say("%s, flags %#x: %d, child %#x", path, flags, p[0], st);
+}
+
 static void mappings(void)
 {
+	const char *devices[] = {"/dev/zero", "/dev/full", "/dev/null", "/dev/urandom"};
+	for (int i = 0; i < 4; i++)
+		map_device(devices[i], MAP_SHARED), map_device(devices[i], MAP_PRIVATE);
 	int fd = open("mapped", O_CREAT | O_RDWR, 0600), st;
 	if (ftruncate(fd, 8192))
 		return;
