@@ -58,7 +58,10 @@ func eachFault(t *testing.T, p fault.Point, fn func(id int) error) {
 		cmd.Stdout, cmd.Stderr = &out, &errs
 		proc, err := jail.Spawn(cmd, policy.Tool())
 		if err == nil {
+			// A shell whose sigaction(2) has failed waits for ever: as it should.
+			stuck := time.AfterFunc(20*time.Second, func() { _ = proc.Kill() })
 			err = proc.Wait()
+			stuck.Stop()
 		}
 		remove()
 		what := fmt.Sprintf("%s %d: %v, output %q, %q", p, n, err, out.String(), errs.String())
