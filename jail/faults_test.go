@@ -161,10 +161,11 @@ r, w = os.pipe()
 threading.Timer(0.01, os.write, (w, b"pipe")).start()
 print(os.read(r, 9))
 a, b = socket.socketpair()
-a.setblocking(True)
 if os.fork() == 0:
     time.sleep(0.01); b.sendall(b"x" * 300000); os._exit(7)
-print(len(a.recv(300000, socket.MSG_WAITALL)), os.wait()[1])
+n = 0
+while n < 300000: n += len(a.recv(300000))
+print(n, os.wait()[1])
 q = queue.Queue()
 threading.Timer(0.01, q.put, ("queue",)).start()
 print(q.get(timeout=60))
