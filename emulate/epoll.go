@@ -133,11 +133,13 @@ func (ep *epoll) insert(k epollKey, events fdtable.Events, data uint64) error {
 	ep.ipc.watches++
 	ep.ipc.watch(i)
 	i.waiter.Woken = i.notice
-	if events&unix.EPOLLEXCLUSIVE != 0 {
+	switch {
+	case i.queue == nil:
+	case events&unix.EPOLLEXCLUSIVE != 0:
 		i.waiter.Exclusive = func() bool { return ep.sleepers > 0 }
-	}
-	if i.queue != nil {
 		i.queue.Add(&i.waiter)
+	default:
+		i.queue.AddFirst(&i.waiter)
 	}
 	i.arm(events, data)
 	return nil

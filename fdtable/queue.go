@@ -46,16 +46,35 @@ type Waiter struct {
 
 // Add puts w at the end of q. The caller removes it.
 func (q *Queue) Add(w *Waiter) {
-	if w.queue != nil {
-		w.queue.Remove(w)
-	}
-	w.queue, w.prev, w.next = q, q.last, nil
+	q.take(w)
+	w.prev = q.last
 	if q.last == nil {
 		q.first = w
 	} else {
 		q.last.next = w
 	}
 	q.last = w
+}
+
+// AddFirst puts w at the beginning, where Linux has those that take nothing from
+// others (kernel/sched/wait.c:add_wait_queue). The caller removes it.
+func (q *Queue) AddFirst(w *Waiter) {
+	q.take(w)
+	w.next = q.first
+	if q.first == nil {
+		q.last = w
+	} else {
+		q.first.prev = w
+	}
+	q.first = w
+}
+
+// take makes w one of q's that has no place yet.
+func (q *Queue) take(w *Waiter) {
+	if w.queue != nil {
+		w.queue.Remove(w)
+	}
+	w.queue, w.prev, w.next = q, nil, nil
 }
 
 // Remove takes w out of q; not being there is no error.
@@ -76,7 +95,7 @@ func (q *Queue) Remove(w *Waiter) {
 	w.queue, w.prev, w.next = nil, nil, nil
 }
 
-// Wake tells every waiter, oldest first, and then exclusive ones until one takes
+// Wake tells every waiter, the first first, and then exclusive ones until one takes
 // it.
 func (q *Queue) Wake() { q.WakeFor(^Events(0)) }
 
