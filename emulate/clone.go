@@ -4,6 +4,8 @@ package emulate
 
 import (
 	"golang.org/x/sys/unix"
+
+	"oubliette/fdtable"
 )
 
 // Flags of clone(2) the guest may give. Namespaces (EPERM, as for an
@@ -23,6 +25,8 @@ const (
 type cloneArgs struct {
 	Flags, PIDFD, ChildTID, ParentTID, ExitSignal, Stack, StackSize, TLS uint64
 	SetTID, SetTIDSize, Cgroup                                           uint64
+
+	fds *fdtable.Table // of the new task, which takes it over
 }
 
 func fork(c *Call) (uint64, error) {
@@ -96,14 +100,26 @@ func (c *Call) clone(a cloneArgs) (uint64, error) {
 		f&unix.CLONE_SIGHAND != 0 && f&unix.CLONE_VM == 0,
 		f&unix.CLONE_PARENT != 0 && t.Process.PID == 1:
 		return 0, unix.EINVAL
-	case s.Limits.Tasks > 0 && s.Tasks()+s.zombies >= s.Limits.Tasks:
+	case s.Limits.Tasks > 0 && s.Tasks()+s.zombies+s.Limits.making >= s.Limits.Tasks:
 		s.Limits.Refused++
 		return 0, unix.EAGAIN
-	case uint64(s.Tasks()+s.zombies) >= min(t.Limit(unix.RLIMIT_NPROC), maxTasks):
+	case uint64(s.Tasks()+s.zombies+s.Limits.making) >= min(t.Limit(unix.RLIMIT_NPROC), maxTasks):
 		return 0, unix.EAGAIN
 	}
 	var child *Task
 	var err error
+	if f&unix.CLONE_FILES != 0 {
+		a.fds = t.FDs.Retain()
+	} else if a.fds, err = t.FDs.Clone(); err != nil {
+		return 0, err
+	}
+	s.Limits.making++
+	defer func() {
+		if child == nil {
+			s.Limits.making--
+			a.fds.Release()
+		}
+	}()
 	if f&unix.CLONE_PIDFD != 0 {
 		err = c.clonePIDFD(a.PIDFD, func(made func(*Task)) error { return c.cloneNative(a, &child, made) })
 	} else {
@@ -124,6 +140,7 @@ func (c *Call) cloneNative(a cloneArgs, child **Task, made func(*Task)) error {
 		Flags: f & cloneNative, Stack: a.Stack, TLS: a.TLS, ChildTID: a.ChildTID,
 		Child: func(m Machine) (*Task, error) {
 			n := s.newTask(t, a)
+			s.Limits.making--
 			n.Machine = m
 			made(n)
 			*child = n
@@ -143,12 +160,7 @@ func (c *Call) cloneNative(a cloneArgs, child **Task, made func(*Task)) error {
 // newTask is kernel/fork.c:copy_process over our data.
 func (s *System) newTask(t *Task, a cloneArgs) *Task {
 	f := a.Flags
-	n := &Task{TID: s.newPID(), Sys: s, Cred: t.Cred, Comm: t.Comm, FDs: t.FDs, FS: t.FS, Attr: t.Attr.forked()}
-	if f&unix.CLONE_FILES != 0 {
-		n.FDs.Retain()
-	} else {
-		n.FDs = t.FDs.Clone()
-	}
+	n := &Task{TID: s.newPID(), Sys: s, Cred: t.Cred, Comm: t.Comm, FDs: a.fds, FS: t.FS, Attr: t.Attr.forked()}
 	if f&unix.CLONE_FS != 0 {
 		n.FS.refs++
 	} else {
@@ -187,7 +199,9 @@ func unshare(c *Call) (uint64, error) {
 		return 0, unix.EINVAL
 	}
 	if flags&unix.CLONE_FILES != 0 {
-		t.UnshareFiles()
+		if err := t.UnshareFiles(); err != nil {
+			return 0, err
+		}
 	}
 	if flags&unix.CLONE_FS != 0 && t.FS.refs > 1 {
 		t.FS.refs--
@@ -198,11 +212,15 @@ func unshare(c *Call) (uint64, error) {
 	return 0, nil
 }
 
-// UnshareFiles gives the task a descriptor table of its own.
-func (t *Task) UnshareFiles() {
-	if t.FDs.Shared() {
-		old := t.FDs
-		t.FDs = old.Clone()
-		old.Release()
+// UnshareFiles gives the task a descriptor table of its own. ENFILE.
+func (t *Task) UnshareFiles() error {
+	if !t.FDs.Shared() {
+		return nil
 	}
+	own, err := t.FDs.Clone()
+	if err == nil {
+		t.FDs.Release()
+		t.FDs = own
+	}
+	return err
 }

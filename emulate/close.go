@@ -16,7 +16,9 @@ func close_range(c *Call) (uint64, error) {
 	}
 	t := c.Task
 	if flags&unix.CLOSE_RANGE_UNSHARE != 0 {
-		t.UnshareFiles()
+		if err := t.UnshareFiles(); err != nil {
+			return 0, err
+		}
 	}
 	for _, fd := range t.FDs.Numbers() {
 		if uint32(fd) < first || uint32(fd) > last {
@@ -66,5 +68,9 @@ func (c *Call) dupTo(oldfd, newfd int, cloexec bool) (uint64, error) {
 	if newfd < 0 || newfd >= c.Task.maxFD() {
 		return 0, unix.EBADF
 	}
-	return uint64(newfd), c.Task.FDs.Replace(newfd, c.Task.maxFD(), d.Retain(), cloexec)
+	if err := c.Task.FDs.Replace(newfd, c.Task.maxFD(), d.Retain(), cloexec); err != nil {
+		_ = d.Release()
+		return 0, err
+	}
+	return uint64(newfd), nil
 }

@@ -42,7 +42,7 @@ func (clock) Gettime(int32) (int64, error) { return 1e18, nil }
 // newTask is a kernel with an empty file system and one task of user 0.
 func newTask() (*emulate.System, *emulate.Task) {
 	sys := &emulate.System{Host: clock{}, FS: vfs.NewNamespace(vfs.NewMem(vfs.MemOptions{}).Root()), Hostname: "cell"}
-	task := sys.NewInit(sys.FS.Root(), emulate.Cred{}, fdtable.NewTable())
+	task := sys.NewInit(sys.FS.Root(), emulate.Cred{}, fdtable.NewTable(nil))
 	task.Machine = &slice{bytes: make([]byte, 4096)}
 	sys.Current = task
 	return sys, task

@@ -85,6 +85,14 @@ func execFDName(dirfd int, name string) string {
 // execFile replaces the process by the program d, called name, its thread comm.
 func (c *Call) execFile(name, comm string, d *vfs.Dentry, args, env []string) error {
 	t := c.Task
+	var own *fdtable.Table // for CommitExec, which cannot fail
+	if t.FDs.Shared() {
+		var err error
+		if own, err = t.FDs.Clone(); err != nil {
+			return err
+		}
+		defer func() { own.Release() }()
+	}
 	return t.Machine.Exec(ExecRequest{
 		Path: name, Args: args, Env: env,
 		Open: func(p string) (*vfs.Dentry, error) {
@@ -93,7 +101,13 @@ func (c *Call) execFile(name, comm string, d *vfs.Dentry, args, env []string) er
 			}
 			return t.OpenExec(p)
 		},
-		Commit: func(exe *vfs.Dentry, args []string) { t.CommitExec(exe, comm, args, env) },
+		Commit: func(exe *vfs.Dentry, args []string) {
+			t.CommitExec(exe, comm, args, env)
+			if t.FDs.Shared() { // with another process, too
+				t.FDs, own = own, t.FDs
+			}
+			t.FDs.CloseOnExec()
+		},
 	})
 }
 
@@ -154,7 +168,7 @@ func (s *System) running(d *vfs.Dentry) error {
 }
 
 // CommitExec is fs/exec.c:begin_new_exec over our data: the calling thread
-// becomes the leader and only thread, descriptors and dispositions are cut.
+// becomes the leader and only thread, dispositions are cut.
 func (t *Task) CommitExec(exe *vfs.Dentry, comm string, args, env []string) {
 	s, p := t.Sys, t.Process
 	for tid, other := range p.Threads {
@@ -173,8 +187,6 @@ func (t *Task) CommitExec(exe *vfs.Dentry, comm string, args, env []string) {
 	t.TID = p.PID
 	p.Threads[t.TID] = t
 	s.tasks[t.TID] = t
-	t.UnshareFiles()
-	t.FDs.CloseOnExec()
 	p.timers.drop(&s.ipc)
 	p.detachAll(s)
 	p.Exe, p.strings, p.execed = exe, len(args)+len(env), true

@@ -94,7 +94,7 @@ func NewGuest(t testing.TB) *Guest {
 		}
 	}
 	cred := emulate.Cred{RUID: uid, EUID: uid, SUID: uid, FSUID: uid, RGID: gid, EGID: gid, SGID: gid, FSGID: gid}
-	task := w.sys.NewInit(w.sys.FS.Root(), cred, fdtable.NewTable())
+	task := w.sys.NewInit(w.sys.FS.Root(), cred, fdtable.NewTable(nil))
 	task.Comm = "test"
 	for i := range task.Process.Rlimits {
 		task.Process.Rlimits[i] = unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}

@@ -126,8 +126,8 @@ func (c *Call) open(dirfd, pathname int, how openHow) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if c.Task.FDs.Free(0) >= c.Task.maxFD() { // Before a file is made.
-		return 0, unix.EMFILE
+	if err := c.Task.mayHaveFD(c.Task.FDs.Free(0), 1); err != nil { // Before a file is made.
+		return 0, err
 	}
 	o := opening{c: c, flags: flags, mask: mask, mode: uint32(how.Mode)}
 	var d *fdtable.Description
@@ -142,9 +142,6 @@ func (c *Call) open(dirfd, pathname int, how openHow) (uint64, error) {
 	fd, err := c.Task.InstallFD(d, 0, how.Flags&unix.O_CLOEXEC != 0)
 	return uint64(fd), err
 }
-
-// maxFD is one more than the highest descriptor the task may have.
-func (t *Task) maxFD() int { return int(min(t.Limit(unix.RLIMIT_NOFILE), maxFiles)) }
 
 // opening is one open(2) under way.
 type opening struct {

@@ -159,23 +159,13 @@ func (c *Call) clonePIDFD(addr uint64, clone func(made func(*Task)) error) error
 		return err
 	}
 	d, _ := t.FDs.Get(int(fd))
-	drop := func(of *fdtable.Table) {
-		if now, err := of.Get(int(fd)); err == nil && now == d {
-			_ = of.Close(int(fd))
-		}
-	}
 	var number [4]byte
 	putLeUint32(number[:], uint32(fd))
 	if err = c.Write(addr, number[:]); err == nil {
-		err = clone(func(child *Task) {
-			f.p = child.Process
-			if child.FDs != t.FDs {
-				drop(child.FDs)
-			}
-		})
+		err = clone(func(child *Task) { f.p = child.Process })
 	}
-	if err != nil && err != ErrGone {
-		drop(t.FDs)
+	if now, _ := t.FDs.Get(int(fd)); err != nil && err != ErrGone && now == d {
+		_ = t.FDs.Close(int(fd))
 	}
 	return err
 }

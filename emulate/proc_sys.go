@@ -8,8 +8,6 @@ import (
 	"math"
 
 	"golang.org/x/sys/unix"
-
-	"oubliette/fdtable"
 )
 
 // sysRows are /proc/sys. What has no write is the same for every jail and cannot
@@ -76,17 +74,9 @@ func (k *proc) setName(s *string, p []byte) error {
 	return nil
 }
 
-// fileNr counts the descriptions of all processes.
+// fileNr counts the descriptors of all processes.
 func (k *proc) fileNr(procAt) ([]byte, error) {
-	seen := make(map[*fdtable.Table]bool)
-	n := 0
-	for _, t := range k.s.tasks {
-		if !seen[t.FDs] {
-			seen[t.FDs] = true
-			n += t.FDs.Len()
-		}
-	}
-	return fmt.Appendf(nil, "%d\t0\t%d\n", n, int64(math.MaxInt64)), nil
+	return fmt.Appendf(nil, "%d\t0\t%d\n", k.s.Limits.Descriptors.Used, int64(math.MaxInt64)), nil
 }
 
 // uuid is a random one (RFC 9562, version 4).

@@ -107,8 +107,8 @@ func socketpair(c *Call) (uint64, error) {
 	table := c.Task.FDs
 	one := table.Free(0)
 	two := table.Free(one + 1)
-	if uint64(two) >= min(c.Task.Limit(unix.RLIMIT_NOFILE), maxFiles) {
-		return 0, unix.EMFILE
+	if err := c.Task.mayHaveFD(two, 2); err != nil {
+		return 0, err
 	}
 	if err := c.WriteValue(sv, [2]int32{int32(one), int32(two)}); err != nil {
 		return 0, err

@@ -154,8 +154,8 @@ func accept4(c *Call) (uint64, error) {
 	if flags&^(unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK) != 0 {
 		return 0, unix.EINVAL
 	}
-	if uint64(c.Task.FDs.Free(0)) >= min(c.Task.Limit(unix.RLIMIT_NOFILE), maxFiles) {
-		return 0, unix.EMFILE
+	if err := c.Task.mayHaveFD(c.Task.FDs.Free(0), 1); err != nil {
+		return 0, err
 	}
 	s, err := asSocket(d)
 	if err != nil {

@@ -304,7 +304,7 @@ func (o *control) putRights(r *vnet.Received) error {
 	for len(fds)/4 < most {
 		// The number is written before the descriptor is there.
 		fd := task.FDs.Free(0)
-		if uint64(fd) >= min(task.Limit(unix.RLIMIT_NOFILE), maxFiles) ||
+		if task.mayHaveFD(fd, 1) != nil ||
 			o.c.WriteValue(o.at+cmsgHeader+uint64(len(fds)), int32(fd)) != nil {
 			break
 		}

@@ -56,8 +56,11 @@ type System struct {
 type Limits struct {
 	Tasks     int   // alive or not waited for
 	MostTasks int   // that there were
-	MostFiles int   // descriptors of one process
 	Refused   int64 // tasks
+	making    int   // tasks that clone(2) is making
+	MostFiles int   // descriptors of one process
+	// Descriptors are those of all processes: the Budget of task 1's table.
+	Descriptors fdtable.Budget
 }
 
 // Process is a thread group.
@@ -160,15 +163,27 @@ func (t *Task) Access() vfs.Cred {
 func (t *Task) Limit(resource int) uint64 { return t.Process.Rlimits[resource].Cur }
 
 // InstallFD gives d the lowest free descriptor that is at least low. On error d
-// is released. EMFILE. Takes over d.
+// is released. EMFILE, ENFILE. Takes over d.
 func (t *Task) InstallFD(d *fdtable.Description, low int, cloexec bool) (int, error) {
-	fd, err := t.FDs.Install(d, low, int(min(t.Limit(unix.RLIMIT_NOFILE), maxFiles)), cloexec)
+	fd, err := t.FDs.Install(d, low, t.maxFD(), cloexec)
 	if err != nil {
 		_ = d.Release()
 	}
 	t.Sys.Limits.MostFiles = max(t.Sys.Limits.MostFiles, t.FDs.Len())
 	return fd, err
 }
+
+// mayHaveFD says, before anything is made, whether the task may have n more
+// descriptors of which fd is the highest. EMFILE, ENFILE.
+func (t *Task) mayHaveFD(fd, n int) error {
+	if fd >= t.maxFD() {
+		return unix.EMFILE
+	}
+	return t.FDs.Budget.Room(n)
+}
+
+// maxFD is one more than the highest descriptor the task may have.
+func (t *Task) maxFD() int { return int(min(t.Limit(unix.RLIMIT_NOFILE), maxFiles)) }
 
 // maxFiles is fs.nr_open's default: no process has more descriptors.
 const maxFiles = 1 << 20

@@ -403,7 +403,7 @@ func newGuest(t *testing.T, mem *guestMemory, who ids) *emulate.Task {
 			cred.Groups = append(cred.Groups, uint32(g))
 		}
 	}
-	task := sys.NewInit(ns.Root(), cred, fdtable.NewTable())
+	task := sys.NewInit(ns.Root(), cred, fdtable.NewTable(nil))
 	task.Machine = fakeMachine{mem: mem}
 	task.FS.Cwd = d
 	task.Process.Rlimits[unix.RLIMIT_NOFILE] = unix.Rlimit{Cur: 1024, Max: 4096}

@@ -96,10 +96,10 @@ func ExampleDescription() {
 }
 
 func ExampleTable() {
-	table := fdtable.NewTable()
+	table := fdtable.NewTable(nil)
 	m := &mailbox{}
 	fd, _ := table.Install(fdtable.NewDescription(m, nil, unix.O_RDONLY), 0, 1024, false)
-	child := table.Clone() // fork
+	child, _ := table.Clone() // fork
 	_ = table.Close(fd)
 	fmt.Println(table.Len(), child.Len())
 	child.Release()
@@ -112,7 +112,7 @@ func ExampleTable() {
 }
 
 func ExampleSlot() {
-	table := fdtable.NewTable()
+	table := fdtable.NewTable(nil)
 	fd, _ := table.Install(fdtable.NewDescription(greeting{strings.NewReader("")}, nil, unix.O_RDONLY), 3, 1024, true)
 	s, _ := table.Slot(fd)
 	fmt.Println(fd, s.CloseOnExec, s.Reads(), s.Writes())

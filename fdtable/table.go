@@ -92,6 +92,8 @@ type Table struct {
 	// to d, before d is released: what POSIX record locks end with. Clones
 	// have it too.
 	Closed func(t *Table, d *Description)
+	// Budget counts the descriptors; nil: nobody does. Clones share it.
+	Budget *Budget
 
 	slots map[int]Slot
 	next  int // no free number below this
@@ -99,8 +101,34 @@ type Table struct {
 	refs  int
 }
 
-// NewTable returns an empty table with one reference.
-func NewTable() *Table { return &Table{slots: make(map[int]Slot), refs: 1} }
+// Budget bounds the descriptors of many tables together. The zero Budget only
+// counts.
+type Budget struct {
+	Max     int   // 0: no bound
+	Used    int   // in all tables
+	Most    int   // that were in use at once
+	Refused int64 // how often there was no room
+}
+
+// Room says whether there is room for n more. ENFILE.
+func (b *Budget) Room(n int) error {
+	if b != nil && b.Max > 0 && b.Used+n > b.Max {
+		b.Refused++
+		return unix.ENFILE
+	}
+	return nil
+}
+
+// count notes n more descriptors, for which there is room.
+func (b *Budget) count(n int) {
+	if b != nil {
+		b.Used += n
+		b.Most = max(b.Most, b.Used)
+	}
+}
+
+// NewTable returns an empty table with one reference. b may be nil.
+func NewTable(b *Budget) *Table { return &Table{Budget: b, slots: make(map[int]Slot), refs: 1} }
 
 // Retain adds a sharing task.
 func (t *Table) Retain() *Table {
@@ -150,13 +178,17 @@ func (t *Table) Free(low int) int {
 }
 
 // Install gives d the lowest free number that is at least low and below limit
-// (RLIMIT_NOFILE). EMFILE if there is none; d is then still the caller's. Takes
-// over d on success.
+// (RLIMIT_NOFILE). EMFILE if there is none, ENFILE if the Budget has no room; d is
+// then still the caller's. Takes over d on success.
 func (t *Table) Install(d *Description, low, limit int, cloexec bool) (int, error) {
 	fd := t.Free(low)
 	if fd >= limit {
 		return -1, unix.EMFILE
 	}
+	if err := t.Budget.Room(1); err != nil {
+		return -1, err
+	}
+	t.Budget.count(1)
 	if low <= t.next {
 		t.next = fd + 1
 	}
@@ -166,12 +198,18 @@ func (t *Table) Install(d *Description, low, limit int, cloexec bool) (int, erro
 }
 
 // Replace puts d at number fd, closing what was there (dup2). EBADF if fd is
-// outside [0, limit). Takes over d on success.
+// outside [0, limit), ENFILE if the Budget has no room. Takes over d on success.
 func (t *Table) Replace(fd, limit int, d *Description, cloexec bool) error {
 	if fd < 0 || fd >= limit {
 		return unix.EBADF
 	}
 	old, used := t.slots[fd]
+	if !used {
+		if err := t.Budget.Room(1); err != nil {
+			return err
+		}
+		t.Budget.count(1)
+	}
 	t.slots[fd] = Slot{d, cloexec}
 	t.size = max(t.size, fd+1)
 	if used {
@@ -199,6 +237,7 @@ func (t *Table) Close(fd int) error {
 		return unix.EBADF
 	}
 	delete(t.slots, fd)
+	t.Budget.count(-1)
 	t.next = min(t.next, fd)
 	return t.drop(s.Description)
 }
@@ -211,12 +250,17 @@ func (t *Table) drop(d *Description) error {
 }
 
 // Clone returns a copy that shares the descriptions: what fork gives the child.
-func (t *Table) Clone() *Table {
-	n := &Table{Closed: t.Closed, slots: maps.Clone(t.slots), next: t.next, size: t.size, refs: 1}
+// ENFILE if the Budget has no room.
+func (t *Table) Clone() (*Table, error) {
+	if err := t.Budget.Room(len(t.slots)); err != nil {
+		return nil, err
+	}
+	t.Budget.count(len(t.slots))
+	n := &Table{Closed: t.Closed, Budget: t.Budget, slots: maps.Clone(t.slots), next: t.next, size: t.size, refs: 1}
 	for _, s := range n.slots {
 		s.Retain()
 	}
-	return n
+	return n, nil
 }
 
 // CloseOnExec closes what execve(2) closes.

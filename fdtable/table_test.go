@@ -28,7 +28,7 @@ func (t text) ReadAt(p []byte, off int64) (int, error) {
 }
 
 func Example() {
-	table := fdtable.NewTable()
+	table := fdtable.NewTable(nil)
 	d := fdtable.NewDescription(text("hello, world"), nil, unix.O_RDONLY)
 	fd, _ := table.Install(d, 0, 1024, false)
 	_ = table.Replace(7, 1024, d.Retain(), true) // dup2
@@ -56,7 +56,7 @@ func (c *counted) Close() error {
 }
 
 func TestTable(t *testing.T) {
-	table := fdtable.NewTable()
+	table := fdtable.NewTable(nil)
 	var events []string
 	table.Closed = func(t *fdtable.Table, d *fdtable.Description) {
 		events = append(events, fmt.Sprint("closed ", d.Flags))
@@ -102,7 +102,10 @@ func TestTable(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	clone := table.Clone()
+	clone, err := table.Clone()
+	if err != nil {
+		t.Fatal(err)
+	}
 	table.Release()
 	if d.File.(*counted).closes != 0 {
 		t.Error("a description that a clone shares was closed")
@@ -139,5 +142,52 @@ func TestAccessMode(t *testing.T) {
 		if !errors.Is(rerr, want[0]) || !errors.Is(werr, want[1]) {
 			t.Errorf("flags %#x: read gives %v and write %v", flags, rerr, werr)
 		}
+	}
+}
+
+// TestBudget: tables that share a Budget have no more descriptors together, and
+// what is refused changes nothing.
+func TestBudget(t *testing.T) {
+	budget := &fdtable.Budget{Max: 5}
+	table := fdtable.NewTable(budget)
+	d := fdtable.NewDescription(text(""), nil, unix.O_RDONLY)
+	for want := range 2 {
+		if fd, err := table.Install(d.Retain(), 0, 10, false); fd != want || err != nil {
+			t.Fatal(fd, err)
+		}
+	}
+	clone, err := table.Clone() // 4 in use
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := table.Clone(); err != unix.ENFILE {
+		t.Errorf("Clone of 2 where 1 may be: %v", err)
+	}
+	if err := clone.Replace(9, 10, d.Retain(), true); err != nil { // 5
+		t.Error(err)
+	}
+	if err := clone.Replace(9, 10, d.Retain(), true); err != nil {
+		t.Errorf("a number in use: %v", err)
+	}
+	if err := table.Replace(9, 10, d, true); err != unix.ENFILE {
+		t.Errorf("Replace: %v", err)
+	}
+	if fd, err := table.Install(d, 0, 10, false); err != unix.ENFILE {
+		t.Errorf("Install: %d, %v", fd, err)
+	}
+	if _, err := table.Install(d, 0, 2, false); err != unix.EMFILE { // the process's own bound comes first
+		t.Errorf("Install below 2: %v", err)
+	}
+	clone.CloseOnExec() // 4
+	if fd, err := table.Install(d.Retain(), 0, 10, false); fd != 2 || err != nil {
+		t.Errorf("after a close: %d, %v", fd, err)
+	}
+	clone.Release()
+	table.Release()
+	if want := (fdtable.Budget{Max: 5, Most: 5, Refused: 3}); *budget != want {
+		t.Errorf("%+v, want %+v", *budget, want)
+	}
+	if d.Refs() != 1 {
+		t.Errorf("%d references remain of 1", d.Refs())
 	}
 }

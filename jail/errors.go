@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -67,13 +68,20 @@ func (e *LimitError) Unwrap() error { return e.Err }
 // ExitError is the guest's own end other than exit status 0.
 type ExitError struct {
 	Status unix.WaitStatus // of task 1
+	// Limits are those that the guest met before, named as in the JSON of
+	// policy.Limits: it may have failed because it was refused more.
+	Limits []string
 }
 
 func (e *ExitError) Error() string {
+	s := fmt.Sprintf("exit status %d", e.Status.ExitStatus())
 	if e.Status.Signaled() {
-		return "signal: " + e.Status.Signal().String()
+		s = "signal: " + e.Status.Signal().String()
 	}
-	return fmt.Sprintf("exit status %d", e.Status.ExitStatus())
+	if len(e.Limits) > 0 {
+		s += " (reached limits: " + strings.Join(e.Limits, ", ") + ")"
+	}
+	return s
 }
 
 // ExitCode is the exit status, -1 if a signal ended the guest.

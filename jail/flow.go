@@ -77,9 +77,8 @@ func (o *outside) Send(s *vnet.UDP, to netip.AddrPort, data []byte) error {
 			f.send(address)
 		})
 	}
-	select {
-	case f.out <- data:
-	default:
+	if len(f.out) < cap(f.out) && o.w.streams.whole(len(data)) { // else it is lost
+		f.out <- data
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -48,7 +49,7 @@ func (m *meter) take(n int64) int64 {
 
 // meters are the limits of a jail.
 type meters struct {
-	memory, tasks, files, disk, inodes, output, cpu, wall, calls meter
+	memory, tasks, files, descriptors, disk, inodes, output, cpu, wall, calls meter
 
 	since   time.Time     // Spawn's
 	past    time.Duration // CPU time of processes that have ended
@@ -61,16 +62,27 @@ type meters struct {
 
 // named lists the meters by their limits' names.
 func (m *meters) named() map[string]*meter {
-	return map[string]*meter{"memory": &m.memory, "tasks": &m.tasks, "files": &m.files, "disk": &m.disk, "inodes": &m.inodes,
+	return map[string]*meter{"memory": &m.memory, "tasks": &m.tasks, "files": &m.files, "descriptors": &m.descriptors, "disk": &m.disk, "inodes": &m.inodes,
 		"output": &m.output, "cpu": &m.cpu, "wall": &m.wall, "calls": &m.calls}
 }
 
 func (m *meters) start(l policy.Limits) {
 	m.since = time.Now()
-	for name, bound := range map[string]int64{"memory": l.Memory, "tasks": int64(l.Tasks), "files": int64(l.Files), "disk": l.Disk,
-		"inodes": l.Inodes, "output": l.Output, "cpu": int64(l.CPU), "wall": int64(l.Wall), "calls": int64(l.Calls)} {
+	for name, bound := range map[string]int64{"memory": l.Memory, "tasks": int64(l.Tasks), "files": int64(l.Files),
+		"descriptors": int64(l.Descriptors), "disk": l.Disk, "inodes": l.Inodes, "output": l.Output, "cpu": int64(l.CPU), "wall": int64(l.Wall), "calls": int64(l.Calls)} {
 		m.named()[name].bound.Store(bound)
 	}
+}
+
+// hit are the names of the limits that were reached.
+func (m *meters) hit() (names []string) {
+	for name, m := range m.named() {
+		if m.hits.Load() > 0 {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // canLimit reports what of the host stands in the way of a limit.
@@ -104,11 +116,26 @@ func (w *warden) setLimits(t *emulate.Task) {
 // reached ends the jail at a limit, from any goroutine.
 func (w *warden) reached(limit string, bound any) {
 	w.box.post(func() {
-		if !w.ended {
+		if w.err == nil { // task 1 may have ended, but not all that it wrote is out
 			w.limitHit(limit, nil)
+			w.err = &LimitError{Limit: limit, Bound: fmt.Sprint(bound)}
 		}
-		w.fail(&LimitError{Limit: limit, Bound: fmt.Sprint(bound)})
+		w.killAll()
 	})
+}
+
+// flushKilled is how long a jail that was ended for a reason, or whose time is up,
+// waits for what it wrote to go out.
+const flushKilled = 300 * time.Millisecond
+
+// patience is how long any other does, most at most.
+func (w *warden) patience(most time.Duration) time.Duration {
+	if wall := w.policy.Limits.Wall; w.err != nil || wall > 0 && wall-time.Since(w.meters.since) < flushKilled {
+		return flushKilled
+	} else if wall > 0 {
+		return min(most, wall-time.Since(w.meters.since))
+	}
+	return most
 }
 
 // full counts a refusal for which a limit is to blame.
@@ -117,6 +144,8 @@ func (w *warden) full(t *thread, err error) {
 	switch l := w.policy.Limits; {
 	case err == unix.EMFILE && l.Files > 0 && t.task.FDs.Free(0) >= l.Files:
 		w.limitHit("files", t)
+	case err == unix.ENFILE && w.sys.Limits.Descriptors.Refused > w.meters.descriptors.hits.Load():
+		w.limitHit("descriptors", t)
 	case err == unix.ENOSPC && bytes:
 		w.limitHit("disk", t)
 	case err == unix.ENOSPC && inodes:
@@ -190,6 +219,7 @@ func (w *warden) limitStats() map[string]LimitStats {
 	bytes, inodes := w.disk.Most()
 	m.tasks.most(int64(max(l.MostTasks, 1)))
 	m.files.most(int64(l.MostFiles))
+	m.descriptors.most(int64(l.Descriptors.Most))
 	m.disk.most(bytes)
 	m.inodes.most(inodes)
 	m.cpu.most(int64(w.cpuTime()))

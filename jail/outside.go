@@ -27,7 +27,6 @@ const (
 	maxLookups  = 64               // at once
 	dialTimeout = 2 * time.Minute  // what Linux takes to give up (net.ipv4.tcp_syn_retries)
 	flushTime   = 5 * time.Second  // for what a guest wrote before its end
-	flushKilled = time.Second      // the same of a jail that was ended
 	udpIdle     = 60 * time.Second // until a flow is over: nf_conntrack_udp_timeout_stream is 120
 )
 
@@ -208,7 +207,8 @@ func (o *outside) Connect(s *vnet.TCP, to netip.AddrPort) error {
 			switch {
 			case far != nil:
 				o.busy++
-				o.newPipe(far, conn).dialled = true
+				p := o.newPipe(far, conn)
+				p.dialled, p.inside = true, address == ""
 				return
 			case conn != nil:
 				o.run(func() { _ = conn.Close() })
@@ -266,11 +266,7 @@ func (o *outside) close() {
 	for _, p := range o.given {
 		p.end()
 	}
-	patience := flushTime
-	if o.w.err != nil {
-		patience = flushKilled
-	}
-	timer := time.AfterFunc(patience, o.cancelAt)
+	timer := time.AfterFunc(o.w.patience(flushTime), o.cancelAt)
 	o.wait()
 	timer.Stop()
 	o.cancelAt()

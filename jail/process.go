@@ -106,7 +106,7 @@ func (p *Process) result() error {
 	case w.meters.ranOut && w.status.Signaled() && (w.status.Signal() == unix.SIGXCPU || w.status.Signal() == unix.SIGKILL):
 		return &LimitError{Limit: "cpu", Bound: w.policy.Limits.CPU.String(), Err: &ExitError{Status: w.status}}
 	case w.status != 0:
-		return &ExitError{Status: w.status}
+		return &ExitError{Status: w.status, Limits: w.meters.hit()}
 	}
 	return nil
 }

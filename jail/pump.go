@@ -38,6 +38,7 @@ type pipe struct {
 	conn    net.Conn
 	unwatch func()
 	dialled bool
+	inside  bool // conn is our resolver's: nothing leaves the jail
 
 	in    []byte // read of conn, not yet at the guest; the reader waits meanwhile
 	inErr error  // what came after that
@@ -191,6 +192,9 @@ func (p *pipe) fromGuest() {
 	n, err := p.far.Read(p.buf)
 	switch {
 	case n > 0:
+		if n = p.leaves(n); n == 0 { // the jail ends
+			return
+		}
 		p.out <- p.buf[:n]
 	case err == unix.EAGAIN:
 		p.buf = nil // an idle connection needs none
@@ -203,6 +207,14 @@ func (p *pipe) fromGuest() {
 		return
 	}
 	p.writing = true
+}
+
+// leaves says how many of n bytes go out.
+func (p *pipe) leaves(n int) int {
+	if p.inside {
+		return n
+	}
+	return p.o.w.streams.part(n)
 }
 
 // end takes the connection down.
@@ -236,7 +248,8 @@ func (p *pipe) flush() {
 	}
 	for !p.fin && !p.failed {
 		n, err := p.far.Read(p.buf)
-		if rest = append(rest, p.buf[:n]...); n > 0 {
+		left := p.leaves(n)
+		if rest = append(rest, p.buf[:left]...); n > 0 && left == n {
 			continue
 		}
 		p.reset = err != nil && err != unix.EAGAIN

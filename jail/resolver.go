@@ -93,7 +93,7 @@ func (o *outside) answer(msg []byte, reply func([]byte)) {
 		reply(q.Reply(dns.NoName, nil))
 	case !q.Addresses:
 		reply(q.Reply(dns.NotKnown, nil))
-	case o.lookups >= maxLookups:
+	case o.lookups >= maxLookups || !o.w.streams.whole(len(q.Name)):
 		reply(q.Reply(dns.Failed, nil))
 	default:
 		o.ask(q, reply)

@@ -194,9 +194,8 @@ func (o *outside) handPacket(packet net.PacketConn, conn net.Conn) (vnet.Socket,
 
 // Send is vnet.Sender.
 func (p *packets) Send(_ *vnet.UDP, to netip.AddrPort, data []byte) error {
-	select {
-	case p.out <- packetOut{to, data}:
-	default: // lost
+	if len(p.out) < cap(p.out) && p.o.w.streams.whole(len(data)) { // else it is lost
+		p.out <- packetOut{to, data}
 	}
 	return nil
 }

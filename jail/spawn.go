@@ -119,7 +119,7 @@ func newWarden(j *Jail, pol policy.Policy) (_ *warden, err error) {
 	}
 	id := pol.Identity
 	w.sys = &emulate.System{Host: w, Hostname: id.Hostname, CPUs: id.CPUs, ArenaFDs: arenaFDs,
-		HideVDSO: !w.hostClock(), Limits: emulate.Limits{Tasks: pol.Limits.Tasks}}
+		HideVDSO: !w.hostClock(), Limits: emulate.Limits{Tasks: pol.Limits.Tasks, Descriptors: fdtable.Budget{Max: pol.Limits.Descriptors}}}
 	w.meters.start(pol.Limits)
 	if w.audits[policy.AuditWrite] != nil {
 		w.sys.Changed = w.changed
@@ -208,7 +208,7 @@ func (w *warden) begin(j *Jail, cmd *exec.Cmd) error {
 	if w.outside != nil {
 		w.sys.Net().Outside = w.outside
 	}
-	fds := fdtable.NewTable()
+	fds := fdtable.NewTable(&w.sys.Limits.Descriptors)
 	cred := emulate.Cred{RUID: id.UID, EUID: id.UID, SUID: id.UID, FSUID: id.UID,
 		RGID: id.GID, EGID: id.GID, SGID: id.GID, FSGID: id.GID, Groups: id.Groups}
 	task := w.sys.NewInit(w.sys.FS.Root(), cred, fds)
@@ -236,7 +236,7 @@ func (w *warden) begin(j *Jail, cmd *exec.Cmd) error {
 	t := w.newThread(0, 0, func(t *thread) error {
 		t.task, task.Machine = task, t
 		loadErr = t.load(emulate.ExecRequest{Path: program, Args: args, Env: env, Open: task.OpenExec,
-			Commit: func(exe *vfs.Dentry, args []string) { task.CommitExec(exe, path.Base(program), args, env) },
+			Commit: func(exe *vfs.Dentry, args []string) { task.CommitExec(exe, path.Base(program), args, env) }, // nothing to close
 		}, emulate.SignalState{Ignored: w.hostIgnored})
 		if loadErr == nil {
 			loadErr = w.awaitBell()

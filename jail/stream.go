@@ -37,8 +37,26 @@ type streams struct {
 	closed bool
 	// reopened counts the descriptors that Open has made.
 	reopened int
-	output   *meter // bytes written; slow files have a goroutine that writes
+	output   *meter // bytes that leave the jail; slow files have a goroutine that writes
 	full     func() // more than that was to be written
+}
+
+// part says how many of n bytes may still leave the jail.
+func (s *streams) part(n int) int {
+	may := int(s.output.take(int64(n)))
+	if may < n {
+		s.full()
+	}
+	return may
+}
+
+// whole says whether all of n bytes may, none of which leaves else.
+func (s *streams) whole(n int) bool {
+	may := s.part(n)
+	if may < n {
+		s.output.used.Add(-int64(may))
+	}
+	return may == n
 }
 
 // metered gives as much of p to write as may still come out.

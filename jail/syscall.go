@@ -48,7 +48,8 @@ func (t *thread) syscall() {
 		return
 	}
 	w.account(t, nr, result, err, time.Since(start))
-	if err == unix.ENOSPC || err == unix.EMFILE || err == unix.EAGAIN {
+	switch err {
+	case unix.ENOSPC, unix.EMFILE, unix.ENFILE, unix.EAGAIN:
 		w.full(t, err)
 	}
 	t.finish(result, err)

@@ -215,7 +215,7 @@ func (t *terminal) close() {
 		close(t.signals)
 		t.listening.Wait()
 	}
-	for end := time.Now().Add(drainTime); t.guest != nil && time.Now().Before(end); {
+	for end := time.Now().Add(t.w.patience(drainTime)); t.guest != nil && time.Now().Before(end); {
 		if moved, _ := carry(&t.shown, t.guest, t.to); moved {
 			continue
 		}

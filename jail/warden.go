@@ -88,8 +88,8 @@ func (w *warden) run(start func() error) {
 		w.loaded(err)
 	}
 	w.loop()
-	w.meters.wall.most(int64(time.Since(w.meters.since)))
 	w.close()
+	w.meters.wall.most(int64(time.Since(w.meters.since)))
 	w.closeAudit()
 	w.loaded(w.err)
 }

@@ -125,14 +125,18 @@ type Limits struct {
 	Tasks int `json:"tasks,omitempty"`
 	// Files is descriptors of each process (RLIMIT_NOFILE). EMFILE.
 	Files int `json:"files,omitempty"`
+	// Descriptors is descriptors of all processes together, each process's own
+	// counted. ENFILE, of fork too.
+	Descriptors int `json:"descriptors,omitempty"`
 	// Disk is bytes in all in-memory and overlay files together. ENOSPC.
 	Disk int64 `json:"disk,omitempty"`
 	// Inodes is files, directories and further names in memory and overlays,
 	// those of /dev included. ENOSPC.
 	Inodes int64 `json:"inodes,omitempty"`
 	// Output is bytes written to what the guest was given of the host, all
-	// together: its standard streams, extra files and terminal. Just as many come
-	// out, then the jail ends.
+	// together: its standard streams, extra files and terminal, and what it sends
+	// to the network outside, in datagrams and names to look up too. Just as many
+	// come out, of datagrams and names whole ones, then the jail ends.
 	Output int64 `json:"output,omitempty"`
 	// CPU is CPU time, in whole seconds, rounded up. A process that uses more
 	// gets SIGXCPU, and SIGKILL a second later (RLIMIT_CPU); a jail whose

@@ -33,7 +33,7 @@ var full = policy.Policy{
 		{Guest: "/dev", Kind: policy.KindDev},
 		{Guest: "/proc", Kind: policy.KindProc},
 	},
-	Limits: policy.Limits{Memory: 1 << 30, Tasks: 5, Files: 64, Disk: 1 << 20, CPU: 90 * time.Second, Wall: time.Hour, Inodes: 7, Output: 8, Calls: 9},
+	Limits: policy.Limits{Memory: 1 << 30, Tasks: 5, Files: 64, Descriptors: 99, Disk: 1 << 20, CPU: 90 * time.Second, Wall: time.Hour, Inodes: 7, Output: 8, Calls: 9},
 	Net:    policy.Net{Host: true, Allow: []string{"example.com:443"}, Publish: []policy.Publish{{Host: ":80", Guest: 8080}}},
 	Identity: policy.Identity{
 		UID: 5, GID: 6, Groups: []uint32{7, 8}, Hostname: "here", CPUs: 2,
@@ -229,7 +229,7 @@ func TestParseErrors(t *testing.T) {
 		{`{"calls": [{"calls": "read", "action": "kill"}]}`, "policy: line 1, column 22: calls[0].calls: a JSON string where a []string belongs"},
 		{"{\"limits\": {\n\"wall\": \"1x\"}}", `policy: line 2, column 9: limits.wall: "1x" is no time: write it like 1m30s`},
 		{"{\"limits\": {\n\"disk\": \"1G\"}}", "policy: line 2, column 9: limits.disk: a JSON string where a int64 belongs"},
-		{"{\"limits\": {\n\"dsk\": 1}}", "policy: line 2, column 1: limits.dsk: is no field here; the fields are memory, tasks, files, disk, inodes, output, cpu, wall, calls"},
+		{"{\"limits\": {\n\"dsk\": 1}}", "policy: line 2, column 1: limits.dsk: is no field here; the fields are memory, tasks, files, descriptors, disk, inodes, output, cpu, wall, calls"},
 		{`{"time": {"start": {}}}`, "policy: line 1, column 20: time.start: write a time like"},
 	} {
 		_, err := policy.Parse([]byte(c.text))

@@ -58,7 +58,7 @@ func Prison() Policy {
 			{Guest: "/", Kind: KindProgram},
 			{Guest: "/dev", Kind: KindDev},
 		},
-		Limits:   Limits{Tasks: 256, Files: 1024, Disk: 256 << 20},
+		Limits:   Limits{Tasks: 256, Files: 1024, Descriptors: 1 << 14, Disk: 256 << 20},
 		Identity: Identity{UID: guestID, GID: guestID, Hostname: "oubliette"},
 	}
 }
@@ -93,7 +93,7 @@ func Tool() Policy {
 			{Guest: "/etc/hostname", Kind: KindText, Text: "oubliette\n"},
 		},
 		// Bounds that no single tool should meet and that keep the host alive.
-		Limits:   Limits{Tasks: 4096, Files: 4096, Disk: 4 << 30},
+		Limits:   Limits{Tasks: 4096, Files: 4096, Descriptors: 1 << 17, Disk: 4 << 30},
 		Identity: Identity{UID: guestID, GID: guestID, Hostname: "oubliette"},
 	}
 	for _, pattern := range toolPaths {

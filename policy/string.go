@@ -109,6 +109,7 @@ func (l Limits) String() string {
 		set   bool
 	}{
 		{"memory", l.Memory, l.Memory != 0}, {"tasks", l.Tasks, l.Tasks != 0}, {"files", l.Files, l.Files != 0},
+		{"descriptors", l.Descriptors, l.Descriptors != 0},
 		{"disk", l.Disk, l.Disk != 0}, {"inodes", l.Inodes, l.Inodes != 0}, {"output", l.Output, l.Output != 0},
 		{"cpu", l.CPU, l.CPU != 0}, {"wall", l.Wall, l.Wall != 0}, {"calls", l.Calls, l.Calls != 0},
 	} {

@@ -276,7 +276,7 @@ func (ps *problems) limits(l Limits) {
 		name string
 		n    int64
 	}{
-		{"memory", l.Memory}, {"tasks", int64(l.Tasks)}, {"files", int64(l.Files)},
+		{"memory", l.Memory}, {"tasks", int64(l.Tasks)}, {"files", int64(l.Files)}, {"descriptors", int64(l.Descriptors)},
 		{"disk", l.Disk}, {"inodes", l.Inodes}, {"output", l.Output}, {"cpu", int64(l.CPU)}, {"wall", int64(l.Wall)},
 		{"calls", int64(l.Calls)},
 	} {

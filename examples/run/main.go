@@ -81,6 +81,7 @@ func parse(args []string) (o options, command []string, err error) {
 	f.Int64Var(&o.limits.Inodes, "inodes", 0, "`N` in-memory files and directories")
 	f.Int64Var(&o.limits.Output, "output", 0, "`BYTES` of output until the jail is ended")
 	f.IntVar(&o.limits.Files, "files", 0, "`N` descriptors a process")
+	f.IntVar(&o.limits.Descriptors, "descriptors", 0, "`N` descriptors of all processes together")
 	f.IntVar(&o.limits.Calls, "calls", 0, "`N` emulated calls a second; more have to wait")
 	f.StringVar(&o.seed, "seed", "", "`N`: repeatable randomness")
 	f.StringVar(&o.start, "time", "", "`RFC3339` time at which the guest starts")
@@ -118,7 +119,7 @@ func parse(args []string) (o options, command []string, err error) {
 }
 
 // positive are the flags whose zero would be no limit at all.
-var positive = []string{"mem", "procs", "files", "disk", "inodes", "output", "cpu", "timeout", "calls"}
+var positive = []string{"mem", "procs", "files", "descriptors", "disk", "inodes", "output", "cpu", "timeout", "calls"}
 
 func run(args []string) (int, error) {
 	o, argv, err := parse(args)
@@ -286,6 +287,7 @@ func (o options) makePolicy() (policy.Policy, error) {
 	set(&l.Memory, o.limits.Memory)
 	set(&l.Tasks, o.limits.Tasks)
 	set(&l.Files, o.limits.Files)
+	set(&l.Descriptors, o.limits.Descriptors)
 	set(&l.Disk, o.limits.Disk)
 	set(&l.Inodes, o.limits.Inodes)
 	set(&l.Output, o.limits.Output)
