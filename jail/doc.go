@@ -59,10 +59,10 @@
 //
 // [policy.Limits] bounds memory, tasks, descriptors, files, output, time and calls a
 // second, without cgroups: memory and CPU time of all processes together are looked
-// at twenty times a second, the rest is counted where it is used. Beyond a bound the
-// guest gets Linux's own answer, sleeps (calls), or the jail ends with a
-// [*LimitError]; [Process.Stats] tells of each what was used and how often it was
-// met. [Jail.Logger] gets the records that policy.Policy.Audit asks for, and
+// at, 20 times a second or up to 1,000 where little is left, the rest is counted where
+// it is used. Beyond a bound the guest gets Linux's own answer, sleeps (calls), or the
+// jail ends with a [*LimitError]; an [*ExitError] names the limits that were met, and
+// [Process.Stats] tells of each what was used and how often it was met. [Jail.Logger] gets the records that policy.Policy.Audit asks for, and
 // [Jail.Trace] every call.
 //
 // # What the host sees

@@ -5,7 +5,7 @@ package jail
 import (
 	"bytes"
 	"fmt"
-	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -18,21 +18,23 @@ import (
 	"oubliette/policy"
 )
 
-// What a guest writes to its memory is seen by nobody: limitTick is how often a
-// look is taken. In it a guest can go as far beyond a limit as memory is fast. And
-// diskSlack, in bytes, is what an arena may hold beyond twice the limit, as small
-// files take a page each.
+// What a guest writes to its memory is seen by nobody, so a look is taken now and
+// then, the sooner the nearer a limit is.
 const (
-	limitTick = 50 * time.Millisecond
-	diskSlack = 64 << 20
-	cpuSlack  = time.Second // between SIGXCPU and what ends the jail: setLimits' too
+	minLook     = time.Millisecond
+	maxLook     = 50 * time.Millisecond
+	memorySpeed = 10                     // bytes that a CPU fills in a nanosecond, huge pages above all
+	cpuSlack    = 500 * time.Millisecond // between the bound, where SIGXCPU may be handled, and the jail's end
 )
 
 // meter counts the use of one limit. Some are read and written by goroutines.
 type meter struct{ used, bound, hits atomic.Int64 }
 
 // most remembers n if it is more than ever.
-func (m *meter) most(n int64) { m.used.Store(max(m.used.Load(), n)) }
+func (m *meter) most(n int64) {
+	for used := m.used.Load(); used < n && !m.used.CompareAndSwap(used, n); used = m.used.Load() {
+	}
+}
 
 // take counts n, or what is left of the bound, and says which.
 func (m *meter) take(n int64) int64 {
@@ -87,7 +89,7 @@ func (m *meters) hit() (names []string) {
 
 // canLimit reports what of the host stands in the way of a limit.
 func canLimit(l policy.Limits) error {
-	for _, name := range []string{"/proc/self/statm", "/proc/self/smaps_rollup"} {
+	for _, name := range []string{"/proc/self/status", "/proc/self/smaps_rollup"} {
 		if err := unix.Access(name, unix.R_OK); l.Memory > 0 && err != nil {
 			return &Error{Op: "policy.Limits memory", Err: fmt.Errorf("%s: %w: without it nobody sees what the guest holds; mount /proc", name, err)}
 		}
@@ -109,7 +111,7 @@ func (w *warden) setLimits(t *emulate.Task) {
 	cut(unix.RLIMIT_NOFILE, uint64(lim.Files))
 	cut(unix.RLIMIT_CPU, uint64((lim.CPU+time.Second-1)/time.Second))
 	if lim.CPU > 0 { // SIGXCPU first, SIGKILL later
-		l[unix.RLIMIT_CPU].Max += uint64(cpuSlack / time.Second)
+		l[unix.RLIMIT_CPU].Max++
 	}
 }
 
@@ -124,16 +126,17 @@ func (w *warden) reached(limit string, bound any) {
 	})
 }
 
-// flushKilled is how long a jail that was ended for a reason, or whose time is up,
-// waits for what it wrote to go out.
+// flushKilled is how long a jail that was ended, or is at its Limits.Wall, waits for
+// what it wrote to go out.
 const flushKilled = 300 * time.Millisecond
 
-// patience is how long any other does, most at most.
+// patience is how long a jail waits for it at its end, most at most.
 func (w *warden) patience(most time.Duration) time.Duration {
-	if wall := w.policy.Limits.Wall; w.err != nil || wall > 0 && wall-time.Since(w.meters.since) < flushKilled {
+	switch wall := w.policy.Limits.Wall; {
+	case w.err != nil:
 		return flushKilled
-	} else if wall > 0 {
-		return min(most, wall-time.Since(w.meters.since))
+	case wall > 0:
+		return min(most, max(wall-time.Since(w.meters.since), 0)+flushKilled)
 	}
 	return most
 }
@@ -247,83 +250,84 @@ func (p *Process) watchLimits(a *arena.Arena, l policy.Limits) {
 		return
 	}
 	go func() {
-		tick := time.NewTicker(limitTick)
-		defer tick.Stop()
-		for {
+		for next := minLook; ; next = p.lookAtLimits(a, l) {
 			select {
 			case <-p.ended:
 				return
-			case <-tick.C:
+			case <-time.After(next):
 			}
-			p.lookAtLimits(a, l)
 		}
 	}()
 }
 
-func (p *Process) lookAtLimits(a *arena.Arena, l policy.Limits) {
-	w := p.w
-	if l.Disk > 0 {
-		if used, err := a.Used(); err == nil && used/2 > l.Disk+diskSlack/2 {
-			w.reached("disk", l.Disk)
+// lookAtLimits ends the jail at a limit, and says when to look again: before the
+// next can be reached, but not more than half of the time.
+func (p *Process) lookAtLimits(a *arena.Arena, l policy.Limits) time.Duration {
+	w, start, next, busy := p.w, time.Now(), maxLook, runtime.NumCPU()
+	left := func(name string, bound any, left int64, speed int) {
+		if left < 0 {
+			w.reached(name, bound)
+		}
+		next = min(next, time.Duration(max(left, 0)/int64(speed*busy)))
+	}
+	if l.Disk > 0 && a.Shared() {
+		if used, err := a.Used(); err == nil {
+			w.meters.disk.most(used)
+			left("disk", l.Disk, l.Disk-used, memorySpeed)
 		}
 	}
-	if l.Memory > 0 && p.holds(l.Memory) {
-		w.reached("memory", l.Memory)
-	}
-	if l.CPU > 0 {
-		var used time.Duration
-		p.do(func() { used = w.cpuTime() })
-		if used > (l.CPU+time.Second-1).Truncate(time.Second)+cpuSlack {
-			w.reached("cpu", l.CPU)
-		}
-	}
-}
-
-// holds reports that the jail's processes together hold more than limit bytes. The
-// kernel's quick count has what they share once for each; if that is too much, its
-// exact one decides.
-func (p *Process) holds(limit int64) bool {
-	var pids []int
-	p.do(func() {
-		for tid, t := range p.w.threads {
-			if tid == t.tgid {
-				pids = append(pids, tid)
+	if l.Memory > 0 || l.CPU > 0 {
+		processes := make(map[int][]int) // the threads of each
+		var cpu time.Duration
+		p.do(func() {
+			for tid, t := range w.threads {
+				processes[t.tgid] = append(processes[t.tgid], tid)
 			}
+			busy, cpu = max(min(busy, len(w.threads)), 1), w.cpuTime()
+		})
+		if l.CPU > 0 {
+			left("cpu", l.CPU, int64(l.CPU+cpuSlack-cpu), 1)
 		}
-	})
-	held := resident(pids, limit)
-	if held > limit {
-		held = proportional(pids)
+		if l.Memory > 0 {
+			held := held(processes, l.Memory)
+			w.meters.memory.most(held)
+			left("memory", l.Memory, l.Memory-held, memorySpeed)
+		}
 	}
-	p.w.meters.memory.most(held)
-	return held > limit
+	return max(next, minLook, time.Since(start))
 }
 
-// resident adds up what each process has in memory, until that is more than
-// limit (proc_pid_statm(5)).
-func resident(pids []int, limit int64) (sum int64) {
-	for _, pid := range pids {
-		text, _ := readProc(fmt.Sprintf("/proc/%d/statm", pid)) // gone: nothing
-		if f := bytes.Fields(text); len(f) > 1 {
-			pages, _ := strconv.ParseInt(string(f[1]), 10, 64)
-			sum += pages * int64(os.Getpagesize())
-		}
-		if sum > limit {
-			break
-		}
+// held is how many bytes of memory processes hold together, that of page tables
+// included; if it is more than enough, maybe not all. The kernel's quick count has
+// what they share once for each of them; if that is too much, its exact one decides.
+func held(processes map[int][]int, enough int64) int64 {
+	sum := procSum(processes, "status", enough, "VmRSS:", "VmPTE:") // proc_pid_status(5)
+	if sum > enough {
+		sum = procSum(processes, "status", enough, "VmPTE:")
+		sum += procSum(processes, "smaps_rollup", enough-sum, "Pss:") // proc_pid_smaps(5)
 	}
 	return sum
 }
 
-// proportional counts pages that several processes share once (proc_pid_smaps(5)).
-func proportional(pids []int) (sum int64) {
-	for _, pid := range pids {
-		text, _ := readProc(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
-		for line := range bytes.Lines(text) {
-			if v, ok := bytes.CutPrefix(line, []byte("Pss:")); ok {
-				kib, _ := strconv.ParseInt(string(bytes.TrimSuffix(bytes.TrimSpace(v), []byte(" kB"))), 10, 64)
-				sum += kib << 10
+// procSum adds up, in bytes, what lines of each process's file in /proc say in kB,
+// until that is more than enough.
+func procSum(processes map[int][]int, file string, enough int64, names ...string) (sum int64) {
+	for _, threads := range processes {
+		before := sum
+		for _, tid := range threads { // a leader that has ended has no memory, but its threads may
+			text, _ := readProc(fmt.Sprintf("/proc/%d/%s", tid, file)) // gone: nothing
+			for line := range bytes.Lines(text) {
+				if f := bytes.Fields(line); len(f) > 1 && slices.Contains(names, string(f[0])) {
+					kib, _ := strconv.ParseInt(string(f[1]), 10, 64)
+					sum += kib << 10
+				}
 			}
+			if sum > before {
+				break
+			}
+		}
+		if sum > enough {
+			break
 		}
 	}
 	return sum

@@ -119,7 +119,8 @@ type Mount struct {
 // does ("1m30s").
 type Limits struct {
 	// Memory is bytes. A process whose private data would be larger gets ENOMEM
-	// (RLIMIT_DATA); a jail whose processes together hold more ends.
+	// (RLIMIT_DATA); a jail whose processes together hold more, page tables
+	// included, ends.
 	Memory int64 `json:"memory,omitempty"`
 	// Tasks is processes and threads alive or not waited for. EAGAIN.
 	Tasks int `json:"tasks,omitempty"`
@@ -128,7 +129,10 @@ type Limits struct {
 	// Descriptors is descriptors of all processes together, each process's own
 	// counted. ENFILE, of fork too.
 	Descriptors int `json:"descriptors,omitempty"`
-	// Disk is bytes in all in-memory and overlay files together. ENOSPC.
+	// Disk is bytes in all in-memory and overlay files together. ENOSPC; but the
+	// jail ends if it is passed by stores to mapped memory. What the guest writes
+	// through a mount for writing is the host's to bound; of such files it can map
+	// as much again to write. ENOMEM.
 	Disk int64 `json:"disk,omitempty"`
 	// Inodes is files, directories and further names in memory and overlays,
 	// those of /dev included. ENOSPC.
@@ -138,11 +142,12 @@ type Limits struct {
 	// to the network outside, in datagrams and names to look up too. Just as many
 	// come out, of datagrams and names whole ones, then the jail ends.
 	Output int64 `json:"output,omitempty"`
-	// CPU is CPU time, in whole seconds, rounded up. A process that uses more
-	// gets SIGXCPU, and SIGKILL a second later (RLIMIT_CPU); a jail whose
-	// processes together, past ones included, use a second more ends.
+	// CPU is CPU time. A process that uses more gets SIGXCPU, in whole seconds,
+	// rounded up (RLIMIT_CPU); a jail whose processes together, past ones
+	// included, use half a second more ends.
 	CPU time.Duration `json:"cpu,omitempty"`
-	// Wall is time from Spawn to the end. The jail ends.
+	// Wall is time from Spawn to the end. The jail ends, and waits 0.3 s at most for
+	// what it wrote to go out.
 	Wall time.Duration `json:"wall,omitempty"`
 	// Calls is emulated calls a second, those of all tasks together. One second's
 	// worth may come at once; a task that makes more sleeps until it is due, as

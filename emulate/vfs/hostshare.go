@@ -15,7 +15,7 @@ import (
 )
 
 // maxShared bounds a file of the host that guests map to write, in bytes: all of
-// it is copied.
+// it is copied. The arena's limit bounds all of them.
 const maxShared = 1 << 30
 
 // shared is a file of a writable mount that guests have mapped to share what they
@@ -25,6 +25,7 @@ const maxShared = 1 << 30
 // the jail; what others change in it meanwhile does not reach the guests.
 type shared struct {
 	slot arena.Slot
+	size int64   // in bytes, when it was copied
 	fd   *hostFD // to write
 }
 
@@ -49,6 +50,10 @@ func (n *hostNode) share() error {
 	if err != nil {
 		return err
 	}
+	if err := h.arena.Foreign(size); err != nil {
+		h.release(fd)
+		return err
+	}
 	slot, err := h.arena.Alloc()
 	if err == nil {
 		if err = slot.Fill(fd, 0, size); err != nil {
@@ -56,10 +61,11 @@ func (n *hostNode) share() error {
 		}
 	}
 	if err != nil {
+		_ = h.arena.Foreign(-size)
 		h.release(fd)
 		return err
 	}
-	n.shared = &shared{slot, fd}
+	n.shared = &shared{slot, size, fd}
 	h.shared = append(h.shared, n)
 	return nil
 }
@@ -155,7 +161,7 @@ func (n *hostNode) unshare(ended bool) error {
 	n.shared = nil
 	n.h.release(s.fd)
 	n.h.shared = slices.DeleteFunc(n.h.shared, func(o *hostNode) bool { return o == n })
-	return errors.Join(err, s.slot.Free())
+	return errors.Join(err, s.slot.Free(), n.h.arena.Foreign(-s.size))
 }
 
 // Flush is [Flusher].

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -27,7 +28,8 @@ const (
 	minReclaim = 64
 )
 
-// Arena is a sparse memfd cut into slots. It is not safe for concurrent use.
+// Arena is a sparse memfd cut into slots. Only Used and Shared may be called while
+// another goroutine uses it.
 type Arena struct {
 	// InUse marks the slots that guests have mapped, see [MarkSlots]. Nil, or
 	// an error: all of them, so that retired slots are never used again.
@@ -36,6 +38,8 @@ type Arena struct {
 	Limit int64
 
 	file    *os.File
+	foreign atomic.Int64 // bytes that do not count
+	shared  atomic.Bool
 	next    int   // slots never given yet start here
 	free    []int // given back, and empty
 	retired []retired
@@ -98,16 +102,31 @@ func (a *Arena) ReadOnly() (*os.File, error) {
 // Close drops the descriptor; what is mapped stays.
 func (a *Arena) Close() error { return a.file.Close() }
 
-// Used is how many bytes of memory the arena holds.
+// Used is how many bytes of memory the arena holds, without foreign ones.
 func (a *Arena) Used() (int64, error) {
 	var st unix.Stat_t
 	err := a.control(func(fd int) error { return unix.Fstat(fd, &st) })
-	return st.Blocks * 512, err
+	return max(st.Blocks*512-a.foreign.Load(), 0), err
 }
+
+// Foreign takes note of n bytes, or n fewer, that are in the arena and do not count
+// against the Limit: copies of what is bounded elsewhere. There may be as many as
+// the Limit. ENOMEM.
+func (a *Arena) Foreign(n int64) error {
+	if a.Limit > 0 && n > 0 && a.foreign.Load()+n > a.Limit {
+		return unix.ENOMEM
+	}
+	a.foreign.Add(n)
+	return nil
+}
+
+// Shared reports that guests may have mappings to write: that Full was asked.
+func (a *Arena) Shared() bool { return a.shared.Load() }
 
 // Full reports that the arena holds its Limit: then no more writable mappings
 // should be made, whose pages nobody else counts.
 func (a *Arena) Full() bool {
+	a.shared.Store(true)
 	if a.Limit <= 0 {
 		return false
 	}

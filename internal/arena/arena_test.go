@@ -187,6 +187,15 @@ func TestFull(t *testing.T) {
 	if !a.Full() {
 		t.Error("not full")
 	}
+	if err := a.Foreign(9 << 10); err != nil || a.Full() {
+		t.Errorf("full with 3 KiB of its own and 9 KiB of others': %v", err)
+	}
+	if err := a.Foreign(2 << 10); err != unix.ENOMEM {
+		t.Errorf("more of others' than the limit: %v", err)
+	}
+	if err := a.Foreign(-9 << 10); err != nil || !a.Full() {
+		t.Errorf("not full: %v", err)
+	}
 }
 
 // counting is a file that knows what was read of it.

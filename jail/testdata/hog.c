@@ -1,23 +1,28 @@
-/* Takes memory, or more of something else, in the way it is told. */
+/* Takes memory, or more of something else, in the way it is told. Status 3: it was
+ * refused more. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { MIB = 1 << 20 };
+#define MIB ((size_t)1 << 20)
 
 static int take(size_t size, int flags)
 {
 	char *p = mmap(NULL, size, PROT_READ | PROT_WRITE, flags | MAP_ANONYMOUS, -1, 0);
 	if (p == MAP_FAILED)
 		return errno;
+	madvise(p, size, MADV_HUGEPAGE);
 	memset(p, 1, size);
 	return 0;
 }
@@ -28,16 +33,21 @@ static void spin(void)
 		;
 }
 
+static _Noreturn void wait_for_ever(void)
+{
+	for (;;)
+		pause();
+}
+
 /* One more of how; -1 if it is refused. */
 static int one(const char *how, int i)
 {
 	static char page[4096], name[20];
 	static int fd = -1;
-	if (!strcmp(how, "tasks")) {
+	if (!strcmp(how, "tasks") || !strcmp(how, "descriptors")) {
 		int pid = fork();
 		if (!pid)
-			for (;;)
-				pause();
+			wait_for_ever();
 		return pid;
 	}
 	if (!strcmp(how, "files"))
@@ -58,14 +68,114 @@ static int one(const char *how, int i)
 	return -1;
 }
 
+static void *fork_all(void *unused)
+{
+	while (one("tasks", 0) >= 0)
+		;
+	return unused;
+}
+
+/* Many threads that fork at the same time. */
+static int crowd(void)
+{
+	pthread_t t[8];
+	for (int i = 0; i < 8; i++)
+		if (pthread_create(&t[i], NULL, fork_all, NULL))
+			return 1;
+	for (int i = 0; i < 8; i++)
+		pthread_join(t[i], NULL);
+	return 3;
+}
+
+static void say(const char *call, int result)
+{
+	printf("%s %s\n", call, result < 0 ? strerrorname_np(errno) : "succeeds");
+	fflush(stdout);
+}
+
+static int execute(void *program)
+{
+	say("execve", execl(program, program, "descriptors", "sleep", NULL));
+	return 0;
+}
+
+/* Every way to have one more descriptor, at the bound of 40. */
+static int descriptors(char *program)
+{
+	static char stack[65536];
+	int pair[2], flight[2], number = 0;
+	char control[CMSG_SPACE(sizeof number)] = {0};
+	struct iovec data = {"x", 1};
+	struct msghdr m = {.msg_iov = &data, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+	say("socketpair", socketpair(AF_UNIX, SOCK_STREAM, 0, flight));
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof number);
+	memcpy(CMSG_DATA(c), &number, sizeof number);
+	say("sendmsg", sendmsg(flight[0], &m, 0));
+	while (dup(0) < 34) /* 35 of 40 */
+		;
+	say("fork", fork());
+	clone(execute, stack + sizeof stack, CLONE_FILES | SIGCHLD, program); /* shares them until it executes */
+	wait(NULL);
+	while (dup(0) >= 0)
+		;
+	say("dup", -1);
+	say("dup2", dup2(0, 100));
+	say("open", open("made", O_CREAT | O_RDWR, 0600));
+	say("access", access("made", F_OK));
+	say("pipe", pipe(pair));
+	say("socketpair", socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+	say("memfd_create", memfd_create("m", 0));
+	data.iov_base = control + sizeof control - 1;
+	say("recvmsg", recvmsg(flight[1], &m, 0));
+	printf("message of %d, cut %d\n", (int)m.msg_controllen, (m.msg_flags & MSG_CTRUNC) != 0);
+	close(20);
+	say("dup", dup(0));
+	return 3;
+}
+
+/* Pages of a file without blocks. */
+static int mapped(size_t size)
+{
+	int fd = open("sparse", O_CREAT | O_RDWR, 0600);
+	char *p = ftruncate(fd, size) ? MAP_FAILED : mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (p == MAP_FAILED)
+		return errno;
+	memset(p, 1, size);
+	return 0;
+}
+
+/* Nothing but tables: the zero page, once for each. */
+static void tables(void)
+{
+	volatile char *p = mmap(NULL, MIB << 20, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	for (size_t at = 0; at < MIB << 20; at += 2 * MIB)
+		(void)p[at];
+}
+
+static void *take_all(void *unused)
+{
+	take(1024 * MIB, MAP_SHARED);
+	return unused;
+}
+
 int main(int argc, char **argv)
 {
 	const char *how = argc > 1 ? argv[1] : "";
 	int count = 0;
+	pthread_t thread;
+	if (argc > 2 && !strcmp(argv[2], "sleep"))
+		return sleep(1);
 	if (argc > 2 && chdir(argv[2]) < 0)
 		return 1;
 	if (!strcmp(how, "cpu"))
 		spin();
+	if (!strcmp(how, "cpu deaf")) {
+		signal(SIGXCPU, SIG_IGN);
+		spin();
+	}
 	if (!strcmp(how, "cpu child")) {
 		if (!fork())
 			spin();
@@ -81,29 +191,55 @@ int main(int argc, char **argv)
 			}
 			wait(NULL);
 		}
+	if (!strcmp(how, "tasks crowd"))
+		_exit(crowd());
+	if (!strcmp(how, "descriptors ways"))
+		_exit(descriptors(argv[0]));
+	if (!strcmp(how, "disk mapped"))
+		return mapped(1024 * MIB);
 	if (argc > 2) {
 		while (one(how, count) >= 0)
 			count++;
 		printf("%d, %s\n", count, strerrorname_np(errno));
 		fflush(stdout);
-		_exit(0);
+		_exit(3);
 	}
 	if (!strcmp(how, "private")) {
 		printf("%s\n", strerrorname_np(take(1024 * MIB, MAP_PRIVATE)));
 		return 0;
 	}
 	if (!strcmp(how, "shared")) /* which no resource limit counts */
-		take(1024 * MIB, MAP_SHARED);
+		take_all(NULL);
+	if (!strcmp(how, "headless")) { /* whose first thread has ended */
+		pthread_create(&thread, NULL, take_all, NULL);
+		pthread_exit(NULL);
+	}
+	if (!strcmp(how, "tables"))
+		tables();
 	if (!strcmp(how, "many")) /* none of them too much */
 		for (int i = 0; i < 4 && fork(); i++)
 			;
 	if (!strcmp(how, "many") || !strcmp(how, "family"))
 		take(150 * MIB, MAP_PRIVATE);
+	if (!strcmp(how, "last")) { /* three times 60 MiB, then as much as goes */
+		sigset_t s;
+		int sig;
+		sigemptyset(&s);
+		sigaddset(&s, SIGUSR1);
+		sigprocmask(SIG_BLOCK, &s, NULL);
+		for (int i = 0; i < 3; i++)
+			if (!fork()) {
+				take(60 * MIB, MAP_PRIVATE);
+				kill(getppid(), SIGUSR1);
+				wait_for_ever();
+			} else
+				sigwait(&s, &sig);
+		take(200 * MIB, MAP_PRIVATE);
+	}
 	if (!strcmp(how, "family")) { /* the same pages in many processes */
 		for (int i = 0; i < 8; i++)
 			if (!fork())
-				for (;;)
-					pause();
+				wait_for_ever();
 		usleep(300000);
 		puts("goes on");
 		return 0;
