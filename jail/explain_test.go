@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
@@ -49,6 +50,46 @@ func TestWhy(t *testing.T) {
 	var v *jail.Violation
 	if !errors.As(err, &v) || v.Why.Decision.Rule != 0 || v.Why.Reason != "nothing new" || v.Why.Fix.String() != "emulate mkdir" {
 		t.Errorf("%v: %+v", err, v)
+	}
+}
+
+// TestRefused: what the policy is to blame for, once each, and nothing else.
+func TestRefused(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "there"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p := policy.Tool()
+	p.Calls = slices.Insert(p.Calls, 0, policy.Rule{Calls: []string{"mkdir"}, Action: policy.Deny, Errno: "EPERM"})
+	p.Net.Allow = []string{"some.where:80"}
+	var refused []policy.Explanation
+	got := jailed(t, &jail.Jail{Refused: &refused}, sh(`cd /; cat `+dir+`/there; cat ./`+dir+`/../$(basename `+dir+`)/there; cat `+dir+`/none /usr/none
+		echo x > /usr/new; mkdir /tmp/a; mkdir /tmp/b; python3 -c 'import socket
+for address in ("else.where", 80), ("192.0.2.1", 81), ("some.where", 82):
+  try: socket.create_connection(address)
+  except OSError: pass'; true`), p)
+	if got.Err != "" {
+		t.Fatalf("%+v", got)
+	}
+	var list []string
+	for _, e := range refused {
+		first, rest, _ := strings.Cut(e.String(), "\n")
+		if !strings.HasPrefix(rest, "to permit it, put ") || !strings.Contains(rest, "\ncost: ") {
+			t.Error(e)
+		}
+		list = append(list, first)
+	}
+	list = slices.DeleteFunc(list, func(s string) bool { return strings.Contains(s, "/sys/") || strings.Contains(s, "gitconfig") || strings.Contains(s, "/python") || strings.Contains(s, "pyvenv") })
+	want := []string{`openat: no mount shows "` + dir + `/there"`, `openat: no mount lets "/usr/new" be written`,
+		"mkdir(0x0, 0x0): deny by rule 0: deny EPERM mkdir", `sendmmsg: no rule allows "else.where:*"`, `connect: no rule allows "192.0.2.1:81"`,
+		`connect: no rule allows "some.where:82"`}
+	for i := range list {
+		if strings.HasPrefix(list[i], "mkdir(") {
+			list[i] = want[2] // at which address
+		}
+	}
+	if d := cmp.Diff(want, list); d != "" {
+		t.Errorf("-want +got:\n%s\n%+v", d, got)
 	}
 }
 

@@ -57,6 +57,7 @@ func (o *outside) Send(s *vnet.UDP, to netip.AddrPort, data []byte) error {
 		o.w.auditNetwork("send", "udp", cmp.Or(address, to.String()), err)
 	}
 	if err != nil {
+		o.w.refused.outside(o.named(to))
 		return err
 	}
 	if f == nil {

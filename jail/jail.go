@@ -103,6 +103,14 @@ type Jail struct {
 	// Every call stops then, native ones too. One Spawn at a time.
 	Learn *policy.Record
 
+	// Refused, if not nil, is told by the time Wait returns what the guest asked for
+	// and the policy does not give, with what would permit it: calls that are denied
+	// or have no handler, files that no mount shows though the host has them, or that
+	// none lets be written, names and addresses outside. Each once, 256 at most. At
+	// the end the host's tree is looked at for paths of the guest's choice. One Spawn
+	// at a time.
+	Refused *[]policy.Explanation
+
 	// Trace is called after every call that stopped, on the jail's thread: it
 	// must be quick.
 	Trace func(TraceEvent)

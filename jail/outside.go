@@ -153,15 +153,27 @@ func (o *outside) destination(to netip.AddrPort) (string, error) {
 	return "", unix.ENETUNREACH
 }
 
+// named is how a rule would name an address of the guest's.
+func (o *outside) named(to netip.AddrPort) string {
+	if name := o.nameOf(to.Addr()); name != "" {
+		return net.JoinHostPort(name, portText(to.Port()))
+	}
+	return to.String()
+}
+
 // Route is in vnet.Outside. Every address has a name server.
 func (o *outside) Route(s vnet.Socket, to netip.AddrPort) error {
 	if to.Port() == dnsPort && o.resolves() {
 		return nil
 	}
-	if _, err := o.destination(to); err != unix.ECONNREFUSED {
-		return err
+	_, err := o.destination(to)
+	if err == unix.ECONNREFUSED {
+		return nil
 	}
-	return nil
+	if err != nil {
+		o.w.refused.outside(o.named(to))
+	}
+	return err
 }
 
 // Connect is in vnet.Outside. EADDRNOTAVAIL: there are too many connections.
@@ -172,6 +184,7 @@ func (o *outside) Connect(s *vnet.TCP, to netip.AddrPort) error {
 	}
 	o.w.auditNetwork("connect", "tcp", cmp.Or(address, to.String()), err)
 	if err != nil {
+		o.w.refused.outside(o.named(to))
 		return err
 	}
 	if !o.acquire() {

@@ -85,6 +85,9 @@ func newWarden(j *Jail, pol policy.Policy) (_ *warden, err error) {
 	if w.log == nil {
 		w.log = zap.NewNop()
 	}
+	if j.Refused != nil {
+		w.refused = &refusals{w: w, to: j.Refused, seen: make(map[string]bool)}
+	}
 	if err := w.chooseClock(j, pol.Time); err != nil {
 		return nil, err
 	}

@@ -47,6 +47,9 @@ func (t *thread) syscall() {
 	if t.dead {
 		return
 	}
+	if w.refused != nil && err != nil && uint(nr) < maxCalls {
+		w.refused.call(t, d, err)
+	}
 	w.account(t, nr, result, err, time.Since(start))
 	switch err {
 	case unix.ENOSPC, unix.EMFILE, unix.ENFILE, unix.EAGAIN:

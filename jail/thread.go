@@ -62,7 +62,7 @@ type thread struct {
 // starts with the thread's next stop.
 func (w *warden) newThread(tid, tgid int, first func(*thread) error) *thread {
 	t := &thread{w: w, tid: tid, tgid: tgid}
-	if w.proc.trace != nil || w.audits != nil {
+	if w.proc.trace != nil || w.audits != nil || w.refused != nil {
 		t.seen = make(map[uint64]string)
 	}
 	w.threads[tid] = t

@@ -52,6 +52,7 @@ type warden struct {
 	logged  map[string]int
 
 	learn       *learning // Jail.Learn, nil without
+	refused     *refusals // Jail.Refused, nil without
 	parts       *parts
 	walls       *walls
 	arena       *arena.Arena // of this jail's in-memory files
@@ -305,6 +306,7 @@ func (w *warden) endTask(t *thread, ws unix.WaitStatus, u emulate.Usage) {
 // readable.
 func (w *warden) close() {
 	w.learn.finish()
+	w.refused.finish()
 	w.outside.close() // before the mailbox
 	w.terminal.close()
 	w.killBell()

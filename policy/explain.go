@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"path"
 	"strings"
 )
 
@@ -26,6 +27,13 @@ type Explanation struct {
 	// arguments that the policy looks at; put it before rule Decision.Rule, for
 	// the default at the end. nil: it is permitted, or nothing in a policy can.
 	Fix *Rule `json:"fix,omitempty"`
+	// File is the guest's path that the call could not have: no mount shows it, or
+	// lets it be written. Mount is what to add to Mounts, before those that are below
+	// it, or to put in the place of the one that is there; see [Policy.ExplainFile].
+	File  string `json:"file,omitempty"`
+	Mount *Mount `json:"mount,omitempty"`
+	// Allow is what to add to Net.Allow for what the guest could not reach.
+	Allow string `json:"allow,omitempty"`
 	// Cost is what answers the call where it is permitted, by Fix if need be.
 	Cost Cost `json:"cost"`
 }
@@ -116,35 +124,99 @@ func (p Policy) examined(call string, args [6]uint64) (when []Condition) {
 	return when
 }
 
+// ExplainFile is the mount that would show a guest the file at an absolute path,
+// or with write let it be made or written, in memory of the jail's own; host is the
+// host's file there, without links, or "". nil: nothing in the policy is to blame.
+func (p Policy) ExplainFile(name string, write bool, host string) *Mount {
+	var m Mount // the innermost around it
+	for _, n := range p.Mounts {
+		if n.Kind != KindProgram && within(name, n.Guest) && len(n.Guest) >= len(m.Guest) {
+			m = n
+		}
+	}
+	for kind, dir := range map[string]string{KindProc: "/proc", KindDev: "/dev"} {
+		if within(name, dir) && m.Kind == "" {
+			return &Mount{Guest: dir, Kind: kind}
+		} else if within(name, dir) {
+			return nil // what is not there, no jail has
+		}
+	}
+	switch {
+	case write && m.Kind == KindHost && !m.Write:
+		m.Write, m.Overlay = true, true
+	case write && m.onlyThere():
+		m.Inodes = 0
+	case write && m.Kind == "":
+		m = Mount{Guest: path.Dir(name), Kind: KindMemory, Mode: 0o1777}
+	case host != "" && m.Kind != KindHost && m.Guest != name:
+		m = Mount{Guest: name, Kind: KindHost, Host: host}
+	default:
+		return nil
+	}
+	return &m
+}
+
 // String is the explanation for people, in a few lines.
 func (e Explanation) String() string {
 	var b strings.Builder
-	args := make([]string, len(e.Args))
-	for i, a := range e.Args {
-		args[i] = fmt.Sprintf("%#x", a)
-	}
-	if n := infoOf(e.Call).args; e.Part != "" && n < len(args) {
-		args = args[:n]
-	}
-	by := "default"
-	if e.Decision.Rule >= 0 {
-		by = fmt.Sprintf("rule %d", e.Decision.Rule)
-	}
-	fmt.Fprintf(&b, "%s(%s): %s by %s: %s\n", e.Call, strings.Join(args, ", "), e.Decision.Action, by, e.Text)
-	switch text, err := json.Marshal(e.Fix); {
-	case e.Fix != nil && err == nil:
-		where := "at the end of calls"
-		if e.Decision.Rule >= 0 {
-			where = "before " + by
+	cost := e.Cost.String()
+	switch m := e.Mount; {
+	case m != nil && (m.Kind == KindDev || m.Kind == KindProc):
+		fmt.Fprintf(&b, "%s: no mount shows %q\n", e.Call, e.File)
+		cost = "nothing of the host's is shown"
+	case m != nil && m.Kind == KindHost && !m.Write:
+		fmt.Fprintf(&b, "%s: no mount shows %q\n", e.Call, e.File)
+		cost = "the guest can read that file of the host's"
+	case m != nil:
+		fmt.Fprintf(&b, "%s: no mount lets %q be written\n", e.Call, e.File)
+		cost = "memory; no file of the host's changes"
+	case e.Allow != "":
+		fmt.Fprintf(&b, "%s: no rule allows %q\n", e.Call, e.Allow)
+		cost = "the guest can send there what it likes"
+	default:
+		args := make([]string, len(e.Args))
+		for i, a := range e.Args {
+			args[i] = fmt.Sprintf("%#x", a)
 		}
+		if n := infoOf(e.Call).args; e.Part != "" && n < len(args) {
+			args = args[:n]
+		}
+		fmt.Fprintf(&b, "%s(%s): %s by %s: %s\n", e.Call, strings.Join(args, ", "), e.Decision.Action, e.by(), e.Text)
+	}
+	where, fix := e.fix()
+	switch text, err := json.Marshal(fix); {
+	case where != "" && err == nil:
 		fmt.Fprintf(&b, "to permit it, put %s: %s\n", where, text)
 	case e.Part == "":
 		b.WriteString("no rule can permit it: there is no such call\n")
 	case e.Decision.Action == Deny || e.Decision.Action == Kill:
 		b.WriteString("no rule can permit it: it has no handler, and is not safe to run natively\n")
 	}
-	fmt.Fprintf(&b, "cost: %s\n", e.Cost)
+	fmt.Fprintf(&b, "cost: %s\n", cost)
 	return b.String()
+}
+
+// by names what decided.
+func (e Explanation) by() string {
+	if e.Decision.Rule < 0 {
+		return "default"
+	}
+	return fmt.Sprintf("rule %d", e.Decision.Rule)
+}
+
+// fix is what to change, and where to put it.
+func (e Explanation) fix() (where string, what any) {
+	switch {
+	case e.Mount != nil:
+		return "in mounts", e.Mount
+	case e.Allow != "":
+		return "in net.allow", e.Allow
+	case e.Fix != nil && e.Decision.Rule >= 0:
+		return "before " + e.by(), e.Fix
+	case e.Fix != nil:
+		return "at the end of calls", e.Fix
+	}
+	return "", nil
 }
 
 // String is the cost in words.

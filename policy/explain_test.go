@@ -125,3 +125,50 @@ func FuzzExplain(f *testing.F) {
 		}
 	})
 }
+
+// TestExplainFile: the mount that a file lacks, and nothing where no mount is to blame.
+func TestExplainFile(t *testing.T) {
+	p := policy.Policy{Mounts: []policy.Mount{
+		{Guest: "/", Kind: policy.KindProgram},
+		{Guest: "/usr", Kind: policy.KindHost, Host: "/usr", Frozen: true},
+		{Guest: "/usr/local", Kind: policy.KindHost, Host: "/srv/local", Write: true},
+		{Guest: "/tmp", Kind: policy.KindMemory},
+		{Guest: "/looked-at", Kind: policy.KindMemory, Inodes: 1, Mode: 0o700},
+	}}
+	for _, c := range []struct {
+		name  string
+		write bool
+		host  string
+		want  string // "": nothing
+	}{
+		{"/etc/x", false, "/etc/x", "/etc/x host"},
+		{"/etc/x", false, "/usr/lib/x", "/etc/x host /usr/lib/x"},
+		{"/etc/x", false, "", ""},
+		{"/tmp/x", false, "/tmp/x", "/tmp/x host"},
+		{"/looked-at/x", false, "/looked-at/x", "/looked-at/x host"},
+		{"/usr/x", false, "/usr/x", ""}, // it came later
+		{"/usr/x", true, "", "/usr host overlay frozen"},
+		{"/usr/local/x", true, "", ""},
+		{"/tmp/x", true, "", ""},
+		{"/looked-at/x", true, "", "/looked-at memory mode 0700"},
+		{"/srv/x/y", true, "", "/srv/x memory mode 1777"},
+		{"/usrx", true, "", "/ memory mode 1777"},
+		{"/proc/stat", false, "/proc/stat", "/proc proc"},
+		{"/dev/null", true, "/dev/null", "/dev dev"},
+	} {
+		got := ""
+		if m := p.ExplainFile(c.name, c.write, c.host); m != nil {
+			got = m.String()
+			if err := (policy.Policy{Mounts: []policy.Mount{*m}}).Validate(); err != nil {
+				t.Error(err)
+			}
+		}
+		if got != c.want {
+			t.Errorf("%s, write %v, host %q: %q, want %q", c.name, c.write, c.host, got, c.want)
+		}
+	}
+	p.Mounts = append(p.Mounts, policy.Mount{Guest: "/proc", Kind: policy.KindProc})
+	if m := p.ExplainFile("/proc/stats", false, "/proc/stats"); m != nil {
+		t.Errorf("what the jail's /proc has not: %v", m)
+	}
+}

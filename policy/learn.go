@@ -64,8 +64,9 @@ const learnedFrom = "; learned from "
 //   - A call that a handler answers is permitted with the combinations of flags,
 //     commands and signals that were used (at most [maxCombinations], else any that
 //     p's rule has), a native one as p's rule has it, whose conditions make it safe.
-//     Where timing decides which are made, all of p's native ones count as used: those
-//     of threads if a futex was, those of signals if a handler was set.
+//     Where timing decides which are made, they count as used: p's native ones of
+//     memory and threads if a futex was, those of signals if a handler was set, and
+//     what the runtimes of languages do as threads happen to run, see [unsteady].
 //   - A file is there alone, for writing only if it was written. A directory is there
 //     whole, with all below it, if its names were listed, if one that it had was
 //     removed, replaced or moved to another directory, if names were made in it and
@@ -165,6 +166,17 @@ func (p Policy) rule(u CallUse) Rule {
 	return p.Calls[u.Rule]
 }
 
+// unsteady are calls with a handler that runtimes make or not as threads happen to
+// run, and what such a program has used then; none reaches beyond its own threads.
+var unsteady = []struct {
+	calls []string
+	with  []string // one of them, beside a futex
+}{
+	{[]string{"nanosleep", "restart_syscall"}, []string{"futex", "clone3"}},                     // a lock that spins
+	{[]string{"getpid", "gettid", "tgkill"}, []string{"rt_sigaction", "rt_sigreturn"}},          // to stop another thread, as Go's scheduler does
+	{[]string{"epoll_wait", "epoll_pwait"}, []string{"epoll_ctl", "epoll_wait", "epoll_pwait"}}, // by a thread that has nothing else to do
+}
+
 // byTiming is what is made or not as it happens.
 func (p Policy) byTiming(uses []CallUse) (more []CallUse) {
 	has := func(calls ...string) bool {
@@ -172,13 +184,18 @@ func (p Policy) byTiming(uses []CallUse) (more []CallUse) {
 			return slices.Contains(calls, u.Call) && lessonOf(u.Call, 0, p.rule(u)).permits()
 		})
 	}
-	for part, on := range map[string]bool{Threads: has("futex", "clone3"), Signals: has("rt_sigaction", "rt_sigreturn")} {
-		for i, r := range p.Calls {
-			for _, name := range r.Names() {
-				native := r.Action == Allow && infoOf(name).part == part
-				if on && (native || name == "restart_syscall" && r.Action == Emulate && len(r.When) == 0) {
-					more = append(more, CallUse{Call: name, Rule: i})
-				}
+	threads, signals := has("futex", "clone3"), has("rt_sigaction", "rt_sigreturn")
+	native := map[string]bool{Threads: threads, Memory: threads, Signals: signals}
+	emulated := map[string]bool{"restart_syscall": signals}
+	for _, u := range unsteady {
+		for _, call := range u.calls {
+			emulated[call] = emulated[call] || threads && has(u.with...)
+		}
+	}
+	for i, r := range p.Calls {
+		for _, name := range r.Names() {
+			if r.Action == Allow && native[infoOf(name).part] || r.Action == Emulate && len(r.When) == 0 && emulated[name] {
+				more = append(more, CallUse{Call: name, Rule: i})
 			}
 		}
 	}

@@ -38,7 +38,7 @@ func use(p policy.Policy, call string, args [6]uint64, when ...policy.Condition)
 func inForce() policy.Policy {
 	p := policy.Prison()
 	p.Calls = append([]policy.Rule{{Calls: []string{"socket"}, When: []policy.Condition{low(0, 16)}, Action: policy.Deny, Errno: "EAFNOSUPPORT"},
-		{Calls: []string{"kill"}, Action: policy.Deny, Errno: "EPERM"}}, p.Calls...)
+		{Calls: []string{"kill", "tgkill"}, Action: policy.Deny, Errno: "EPERM"}}, p.Calls...)
 	return p
 }
 
@@ -64,6 +64,14 @@ func TestLearnCalls(t *testing.T) {
 			[]string{"deny ENOSYS userfaultfd"}},
 		{"native with the rule's conditions", []policy.CallUse{use(p, "mmap", [6]uint64{3: 0x22}), use(p, "mmap", [6]uint64{3: 2}, low(2, 1), low(3, 2))},
 			[]string{"emulate mmap if arg2&0xffffffff == 0x1 and arg3&0xffffffff == 0x2", "allow mmap if arg3&0x20 == 0x20"}},
+		{"what timing decides", []policy.CallUse{use(p, "futex", [6]uint64{1: 128}), use(p, "rt_sigaction", [6]uint64{2}), use(p, "epoll_ctl", [6]uint64{})}, []string{
+			"deny EPERM tgkill", // as p does
+			"emulate epoll_ctl epoll_pwait epoll_wait", "allow brk mprotect munmap", "allow madvise if arg2&0xffffffff < 0x64", "allow mmap if arg3&0x20 == 0x20",
+			"emulate gettid", "allow exit exit_group membarrier rseq sched_yield set_robust_list", "allow arch_prctl if arg0&0xffffffff == 0x1002",
+			"allow arch_prctl if arg0&0xffffffff == 0x1003", "allow futex if arg1&0xfffffe7f == 0x0", "allow futex if arg1&0xfffffe7f == 0x1",
+			"allow futex if arg1&0xfffffe7f == 0x3", "allow futex if arg1&0xfffffe7f == 0x4", "allow futex if arg1&0xfffffe7f == 0x5",
+			"allow futex if arg1&0xfffffe7f == 0x9", "allow futex if arg1&0xfffffe7f == 0xa", "emulate getpid", "emulate restart_syscall tgkill",
+			"allow rt_sigpending rt_sigprocmask rt_sigreturn rt_sigsuspend sigaltstack", "allow rt_sigaction if arg0&0xffffffff != 0x11", "emulate nanosleep"}},
 		{"a condition and a constant", []policy.CallUse{use(p, "clone", [6]uint64{0x3d0f00}, low(0, 0x3d0f00))},
 			[]string{"emulate clone if arg0&0x10000 == 0x10000 and arg0&0xffffffff == 0x3d0f00"}},
 	} {

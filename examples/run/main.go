@@ -17,6 +17,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -52,7 +53,7 @@ func (l *list) Set(s string) error { *l = append(*l, s); return nil }
 // options are the flags.
 type options struct {
 	policy, dir, hostname, net, start, trace, stats, learn string
-	overlay, changes                                       bool
+	overlay, changes, explain, print                       bool
 	ro, rw, env, allow, publish                            list
 	uid                                                    int
 	limits                                                 policy.Limits
@@ -62,7 +63,7 @@ type options struct {
 func parse(args []string) (o options, command []string, err error) {
 	f := flag.NewFlagSet("run", flag.ContinueOnError)
 	f.SetOutput(io.Discard)
-	f.StringVar(&o.policy, "policy", "", "policy as JSON `FILE` (default: the Tool preset)")
+	f.StringVar(&o.policy, "policy", "", "policy: a JSON `FILE`, or the name of a preset: strict, prison, tool (the default), server, overlay")
 	f.BoolVar(&o.overlay, "overlay", false, "the caller's whole world under an in-memory layer that is dropped at exit; with -policy its directory and environment only")
 	f.Var(&o.ro, "ro", "mount a host directory read-only: `HOST[:GUEST]` (repeatable)")
 	f.Var(&o.rw, "rw", "mount a host directory for writing: `HOST[:GUEST]` (repeatable)")
@@ -87,7 +88,9 @@ func parse(args []string) (o options, command []string, err error) {
 	f.StringVar(&o.start, "time", "", "`RFC3339` time at which the guest starts")
 	f.StringVar(&o.trace, "trace", "", "write strace-like lines to `FILE`")
 	f.StringVar(&o.stats, "stats", "", "write stops and time by call, and the use of each limit, as JSON to `FILE`")
-	f.StringVar(&o.learn, "learn", "", "write the smallest policy it needs, merged with what is there, to `FILE`, .json (or .go: that and Go source)")
+	f.StringVar(&o.learn, "learn", "", "write the smallest policy it needs, merged with what is there, to `FILE` as JSON; to FILE.go as Go source, and to FILE.json")
+	f.BoolVar(&o.print, "print", false, "print the policy, one rule a line, and what of the host's kernel it exposes; run nothing")
+	f.BoolVar(&o.explain, "explain", false, "tell at exit what the policy refused, and what would permit it (so does -policy if the command fails)")
 	f.BoolVar(&o.changes, "changes", false, "list at exit what the guest created, modified or removed")
 	if err := f.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -99,7 +102,7 @@ func parse(args []string) (o options, command []string, err error) {
 	switch {
 	case o.net != "none" && o.net != "host":
 		return o, nil, fmt.Errorf("-net %q: it must be none or host", o.net)
-	case f.NArg() == 0:
+	case f.NArg() == 0 && !o.print:
 		return o, nil, errors.New("usage: run [flags] -- command [args…] (run -help lists the flags)")
 	}
 	f.Visit(func(f *flag.Flag) {
@@ -130,10 +133,17 @@ func run(args []string) (int, error) {
 	if err != nil {
 		return failure, err
 	}
+	if o.print {
+		fmt.Print(p, p.Surface())
+		return 0, nil
+	}
 	j := &jail.Jail{}
 	before, err := o.openLearned(j)
 	if err != nil {
 		return failure, err
+	}
+	if o.explain || o.policy != "" {
+		j.Refused = new([]policy.Explanation)
 	}
 	closeTrace, err := o.openTrace(j)
 	if err != nil {
@@ -141,6 +151,14 @@ func run(args []string) (int, error) {
 	}
 	cmd := &exec.Cmd{Path: argv[0], Args: argv, Dir: o.dir, Env: o.environment(),
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
+	if slices.ContainsFunc(p.Mounts, func(m policy.Mount) bool { return m.Kind == policy.KindProgram }) { // of the host's
+		if cmd.Path, err = exec.LookPath(argv[0]); err == nil {
+			cmd.Path, err = filepath.Abs(cmd.Path)
+		}
+		if err != nil {
+			return failure, err
+		}
+	}
 	if cmd.Dir == "" && o.overlay {
 		if cmd.Dir, err = os.Getwd(); err != nil {
 			return failure, err
@@ -154,6 +172,15 @@ func run(args []string) (int, error) {
 	stop := forward(proc)
 	status, err := exitStatus(proc.Wait())
 	stop()
+	if j.Refused != nil && (o.explain || status != 0) {
+		for _, e := range *j.Refused {
+			fmt.Fprint(os.Stderr, "refused: ", e)
+		}
+	}
+	var v *jail.Violation
+	if errors.As(err, &v) && v.Why.Call != "" {
+		err = fmt.Errorf("%w\n%s", err, strings.TrimSpace(v.Why.String()))
+	}
 	if err == nil {
 		err = o.writeLearned(p, before, j.Learn)
 	}
@@ -266,12 +293,9 @@ func (o options) makePolicy() (policy.Policy, error) {
 	case o.overlay && o.policy == "":
 		p = policy.Overlay()
 	case o.policy != "":
-		text, err := os.ReadFile(o.policy)
-		if err != nil {
+		var err error
+		if p, err = policyNamed(o.policy); err != nil {
 			return p, err
-		}
-		if p, err = policy.Parse(text); err != nil {
-			return p, fmt.Errorf("%s: %w", o.policy, err)
 		}
 	}
 	if err := o.mount(&p); err != nil {
@@ -298,6 +322,24 @@ func (o options) makePolicy() (policy.Policy, error) {
 		return p, err
 	}
 	return p, o.repeatable(&p)
+}
+
+// policyNamed reads a file, or is a preset if there is none of that name.
+func policyNamed(name string) (policy.Policy, error) {
+	text, err := os.ReadFile(name)
+	preset := map[string]func() policy.Policy{"strict": policy.Strict, "prison": policy.Prison, "tool": policy.Tool,
+		"server": policy.Server, "overlay": policy.Overlay}[strings.ToLower(name)]
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && preset != nil:
+		return preset(), nil
+	case err != nil:
+		return policy.Policy{}, err
+	}
+	p, err := policy.Parse(text)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", name, err)
+	}
+	return p, err
 }
 
 // network is -net, -allow and -publish.

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -108,6 +109,11 @@ func TestRun(t *testing.T) {
 		{"mount", sh("-ro", dir+":/in")("cat /in/shared.txt; echo x > /in/new"), "", "shared\n", "Read-only file system", 2},
 		{"mount at its own path", sh("-ro", dir)("cat " + shared), "", "shared\n", "", 0},
 		{"policy", sh("-policy", toolFile)("echo policy"), "", "policy\n", "", 0},
+		{"preset", sh("-policy", "Server")("touch /var/log/x && ls /var/log"), "", "x\n", "", 0},
+		{"narrow preset", []string{"-policy", "prison", "-ro", text, "--", "cat", text}, "", "hello", "", 0},
+		{"print", []string{"-policy", "strict", "-print"}, "", printed(policy.Strict()), "", 0},
+		{"explain", sh("-explain")("echo x > /usr/x; true"), "", "", "to permit it, put in mounts: {\"guest\":\"/usr\",", 0},
+		{"explained", sh("-policy", "tool")("cat " + text), "", "", "no mount shows \"" + text + "\"", 1},
 		{"seed", sh("-seed", "7")("od -An -N8 -tx1 /dev/urandom; od -An -N8 -tx1 /dev/urandom"), "", seeded(t, "7"), "", 0},
 		{"time", sh("-time", "2001-09-09T01:46:40Z")("date -u +%FT%H:%M"), "", "2001-09-09T01:46\n", "", 0},
 		{"memory", sh("-mem", "100000000")("ulimit -d"), "", "97656\n", "", 0},
@@ -132,6 +138,8 @@ func TestRun(t *testing.T) {
 		{"unknown call", []string{"-policy", badCall, "--", "true"}, "", "", `no x86-64 call is named "opennat": write openat`, 125},
 		{"no JSON", []string{"-policy", noJSON, "--", "true"}, "", "", "line 1, column 1: ", 125},
 		{"violation", sh("-policy", killer)("echo never; exec /bin/sh -c :"), "", "", "run: jail: violation: process 1 called getppid(", 125},
+		{"violation explained", sh("-policy", killer)("echo never; exec /bin/sh -c :"), "", "",
+			"to permit it, put before rule 0: {\"calls\":[\"getppid\"],\"action\":\"emulate\"}", 125},
 		{"other network", []string{"-net", "some", "--", "true"}, "", "", `run: -net "some": it must be none or host`, 125},
 		{"allow", []string{"-allow", "example.com", "--", "true"}, "", "", `-allow "example.com": write name:port`, 125},
 		{"publish", []string{"-publish", "80", "--", "true"}, "", "", "-publish 80: it must be HOSTADDR:GUESTPORT", 125},
@@ -152,6 +160,9 @@ func TestRun(t *testing.T) {
 		})
 	}
 }
+
+// printed is what -print prints.
+func printed(p policy.Policy) string { return fmt.Sprint(p, p.Surface()) }
 
 // seeded is what the case with -seed prints, from another run.
 func seeded(t *testing.T, seed string) string {

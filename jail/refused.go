@@ -1,0 +1,134 @@
+//go:build linux && amd64
+
+package jail
+
+import (
+	"fmt"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"oubliette/emulate/vfs"
+	"oubliette/policy"
+)
+
+// Bounds of what is told of what a guest was refused, and of what is remembered:
+// most files that a program does not find the host does not have either.
+const (
+	maxRefused    = 256
+	maxRemembered = 4096
+)
+
+// refusals gathers what Jail.Refused is told. It is the warden's; a nil one gathers
+// nothing.
+type refusals struct {
+	w    *warden
+	to   *[]policy.Explanation
+	list []refusal
+	seen map[string]bool
+}
+
+// refusal is an explanation, and for a file whether it was to be written.
+type refusal struct {
+	policy.Explanation
+	write bool
+}
+
+// add notes what was not noted before; key says what it is.
+func (r *refusals) add(key string, explain func() refusal) {
+	if !r.seen[key] && len(r.list) < maxRemembered {
+		r.seen[key] = true
+		r.list = append(r.list, explain())
+	}
+}
+
+// call notes why t's call fails with err, if that is the policy's doing.
+func (r *refusals) call(t *thread, d policy.Decision, err error) {
+	c, row := &t.call, &r.w.calls.rows[t.call.Nr]
+	if d.Action == policy.Deny || d.Action == policy.Emulate && row.do == nil {
+		r.add(fmt.Sprint(row.name, d.Rule), func() refusal { return refusal{Explanation: r.w.explain(c)} })
+		return
+	}
+	if err != unix.ENOENT && err != unix.EROFS && err != unix.ENOSPC {
+		return
+	}
+	write := err != unix.ENOENT
+	kinds := strings.Fields(row.args)
+	for i, kind := range kinds[:min(len(kinds), len(c.Args))] {
+		write = write || kind == "flags:open" && c.Args[i]&(unix.O_ACCMODE|unix.O_CREAT) != 0
+	}
+	for i, kind := range kinds[:min(len(kinds), len(c.Args))] {
+		name, seen := c.Seen[c.Args[i]]
+		if kind != "path" || !seen || name == "" {
+			continue
+		}
+		if !path.IsAbs(name) {
+			dir := t.task.FS.Cwd
+			if i > 0 && kinds[i-1] == "dirfd" && c.FD(i-1) != unix.AT_FDCWD {
+				f, err := t.task.FDs.Get(c.FD(i - 1))
+				if err != nil {
+					continue
+				}
+				dir, _ = f.Entry.(*vfs.Dentry)
+			}
+			if dir == nil {
+				continue
+			}
+			name = path.Join(dir.Path(), name)
+		}
+		r.file(t, name, write)
+	}
+}
+
+// file notes a file that t's call could not have.
+func (r *refusals) file(t *thread, name string, write bool) {
+	if r == nil {
+		return
+	}
+	name = path.Clean(name)
+	r.add(fmt.Sprint(name, write), func() refusal {
+		e := r.w.explain(&t.call)
+		e.File = name
+		return refusal{e, write}
+	})
+}
+
+// outside notes an address, or a name with the port *, that no rule of the policy's
+// Net allows.
+func (r *refusals) outside(address string) {
+	if r == nil {
+		return
+	}
+	r.add(address, func() refusal {
+		var e policy.Explanation
+		if t := r.w.current(); t != nil {
+			e = r.w.explain(&t.call)
+		}
+		e.Allow = address
+		return refusal{Explanation: e}
+	})
+}
+
+// finish gives the caller what was refused. Of files that a mount could show it
+// looks whether the host has them: no guest is left that could notice.
+func (r *refusals) finish() {
+	if r == nil {
+		return
+	}
+	for _, e := range r.list {
+		if e.File != "" {
+			host, err := filepath.EvalSymlinks(e.File)
+			if err != nil {
+				host = ""
+			}
+			if e.Mount = r.w.policy.ExplainFile(e.File, e.write, host); e.Mount == nil {
+				continue
+			}
+		}
+		if len(*r.to) < maxRefused {
+			*r.to = append(*r.to, e.Explanation)
+		}
+	}
+}
