@@ -21,18 +21,19 @@ const (
 // conditions compare with. It fails on the first call that passes and may not,
 // or that may pass, could be decided, and does not.
 func Check(program []bpf.RawInstruction, p policy.Policy) error {
-	if len(program) > maxProgram {
-		return fmt.Errorf("filter: %d instructions, the kernel takes %d", len(program), maxProgram)
-	}
-	decoded, all := bpf.Disassemble(program)
-	if !all {
-		return fmt.Errorf("filter: not all instructions are BPF")
-	}
-	vm, err := bpf.NewVM(decoded)
+	_, err := check(program, p, checkArgs)
+	return err
+}
+
+// check is Check with at most most argument lists for one call. It tells how many
+// calls it compared.
+func check(program []bpf.RawInstruction, p policy.Policy, most int) (calls int, err error) {
+	vm, err := machine(program)
 	if err != nil {
-		return fmt.Errorf("filter: %w", err)
+		return 0, err
 	}
 	expect := func(arch, nr uint32, args [6]uint64, want ...uint32) error {
+		calls++
 		got, err := run(vm, arch, nr, args)
 		for _, w := range want {
 			if got == w {
@@ -45,13 +46,13 @@ func Check(program []bpf.RawInstruction, p policy.Policy) error {
 	for _, arch := range []uint32{0, 0x40000003, 0xc00000b7, archX86_64 ^ 1<<31} { // i386, arm64
 		for nr := range uint32(checkNumbers) {
 			if err := expect(arch, nr, [6]uint64{}, retKill); err != nil {
-				return err
+				return calls, err
 			}
 		}
 	}
 	for _, nr := range []uint32{1 << 30, 1<<30 | 1, 1<<30 | 512, 1 << 31, 1<<31 - 1, 1<<32 - 2, 1<<32 - 1} {
 		if err := expect(archX86_64, nr, [6]uint64{}, retENOSYS); err != nil {
-			return err
+			return calls, err
 		}
 	}
 	rules := deciding(p)
@@ -61,7 +62,7 @@ func Check(program []bpf.RawInstruction, p policy.Policy) error {
 			rs = rules[nr]
 		}
 		exact := exact(rs)
-		for args := range edges(rs) {
+		for args := range edges(rs, most) {
 			want := []uint32{retTrace}
 			if d := p.Lookup(sysno.Name(int(nr)), args); d.Action == policy.Allow && !d.Audit {
 				if want = append(want, retAllow); exact {
@@ -69,11 +70,27 @@ func Check(program []bpf.RawInstruction, p policy.Policy) error {
 				}
 			}
 			if err := expect(archX86_64, nr, args, want...); err != nil {
-				return err
+				return calls, err
 			}
 		}
 	}
-	return nil
+	return calls, nil
+}
+
+// machine is one that runs program.
+func machine(program []bpf.RawInstruction) (*bpf.VM, error) {
+	if len(program) > maxProgram {
+		return nil, fmt.Errorf("filter: %d instructions, the kernel takes %d", len(program), maxProgram)
+	}
+	decoded, all := bpf.Disassemble(program)
+	if !all {
+		return nil, fmt.Errorf("filter: not all instructions are BPF")
+	}
+	vm, err := bpf.NewVM(decoded)
+	if err != nil {
+		return nil, fmt.Errorf("filter: %w", err)
+	}
+	return vm, nil
 }
 
 // exact tells whether the program can tell all that rules say of one call.
@@ -102,8 +119,8 @@ func run(vm *bpf.VM, arch, nr uint32, args [6]uint64) (uint32, error) {
 }
 
 // edges are argument lists that take the rules' conditions to both sides: all
-// combinations of each argument's values, or a repeatable choice of them.
-func edges(rules []policy.Rule) func(yield func([6]uint64) bool) {
+// combinations of each argument's values, or a repeatable choice of most of them.
+func edges(rules []policy.Rule, most int) func(yield func([6]uint64) bool) {
 	values := [6][]uint64{{0}, {0}, {0}, {0}, {0}, {0}}
 	for _, r := range rules {
 		for _, c := range r.When {
@@ -119,14 +136,14 @@ func edges(rules []policy.Rule) func(yield func([6]uint64) bool) {
 	}
 	combinations := 1
 	for _, v := range values {
-		combinations = min(combinations*len(v), 2*checkArgs)
+		combinations = min(combinations*len(v), 2*most)
 	}
 	return func(yield func([6]uint64) bool) {
 		random := rand.New(rand.NewPCG(1, 2))
-		for n := range min(combinations, checkArgs) {
+		for n := range min(combinations, most) {
 			var args [6]uint64
 			for i, v := range values {
-				if args[i] = v[n%len(v)]; combinations > checkArgs {
+				if args[i] = v[n%len(v)]; combinations > most {
 					args[i] = v[random.IntN(len(v))]
 				}
 				n /= len(v)

@@ -3,6 +3,9 @@ package filter_test
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/net/bpf"
@@ -126,7 +129,8 @@ func randomPolicy(r *rand.Rand) policy.Policy {
 	for range r.IntN(12) {
 		rule := policy.Rule{Action: policy.Action(pick("allow", "allow", "allow", "emulate", "deny", "kill")), Audit: r.IntN(9) == 0}
 		for range 1 + r.IntN(4) {
-			rule.Calls = append(rule.Calls, pick("read", "write", "raed", "open", "close", "getpid", "mmap", "futex", "rseq_slice_yield", "@stdio", "@ids", "@none"))
+			rule.Calls = append(rule.Calls, pick("read", "write", "raed", "open", "close", "getpid", "mmap", "futex", "rseq_slice_yield", "@stdio", "@ids", "@none",
+				sysno.Name(r.IntN(330)), pick(policy.PartNames()...)))
 		}
 		for range r.IntN(4) {
 			c := policy.Condition{Arg: r.IntN(6), Op: pick("==", "==", "!=", "<", "<=", ">", ">="), Value: number()}
@@ -144,6 +148,34 @@ func randomPolicy(r *rand.Rand) policy.Policy {
 		p.Calls = append(p.Calls, rule)
 	}
 	return p
+}
+
+// TestRandomPolicies holds the programs of many policies, always the same, against
+// Lookup.
+func TestRandomPolicies(t *testing.T) {
+	policies, calls := uint64(10_000), new(atomic.Int64)
+	if testing.Short() {
+		policies = 300
+	}
+	var all sync.WaitGroup
+	workers := uint64(runtime.GOMAXPROCS(0))
+	for first := range workers {
+		all.Go(func() {
+			for seed := first; seed < policies && !t.Failed(); seed += workers {
+				p := randomPolicy(rand.New(rand.NewPCG(seed, 2)))
+				program, err := filter.Compile(p)
+				n := 0
+				if err == nil {
+					n, err = filter.CheckSome(program, p, 64)
+				}
+				if calls.Add(int64(n)); err != nil {
+					t.Errorf("policy %d: %v\n%s", seed, err, p)
+				}
+			}
+		})
+	}
+	all.Wait()
+	t.Logf("%d policies, %d calls", policies, calls.Load())
 }
 
 func FuzzFilter(f *testing.F) {
