@@ -45,7 +45,7 @@ type calls struct {
 func (p *parts) compile(pol policy.Policy) (*calls, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if c := p.last; c != nil && c.byElse == pol.Default && slices.EqualFunc(c.rules, pol.Calls, sameRule) {
+	if c := p.last; c != nil && c.byElse == pol.Default && slices.EqualFunc(c.rules, pol.Calls, policy.Rule.Equal) {
 		return c, nil
 	}
 	pol.Calls = copyRules(pol.Calls)
@@ -100,11 +100,6 @@ func anonymous(c policy.Condition) bool {
 // checkFilter runs every filter in bpf.VM against the policy: in strict mode, as
 // the tests have it. It costs milliseconds.
 var checkFilter = os.Getenv("OUBLIETTE_STRICT") == "1"
-
-func sameRule(a, b policy.Rule) bool {
-	return a.Action == b.Action && a.Errno == b.Errno && a.Reason == b.Reason &&
-		a.Audit == b.Audit && a.From == b.From && slices.Equal(a.Calls, b.Calls) && slices.Equal(a.When, b.When)
-}
 
 // copyRules is rules on its own: the caller may change the policy after Spawn.
 func copyRules(rules []policy.Rule) []policy.Rule {

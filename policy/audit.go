@@ -20,7 +20,7 @@ func (ps *problems) audit(kinds []string) {
 	for i, kind := range kinds {
 		switch {
 		case !slices.Contains(auditKinds, kind):
-			ps.add(item("audit", i), "%q is not one of %q", kind, auditKinds)
+			ps.add(item("audit", i), "%q is no kind of record: write one of %q", kind, auditKinds)
 		case slices.Contains(kinds[:i], kind):
 			ps.add(item("audit", i), "%s is there twice: remove one", kind)
 		}

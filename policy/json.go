@@ -150,6 +150,7 @@ func (s *scanner) locate(err error) error {
 		e.What = typeMistake(typ)
 	case errors.As(err, &syntax):
 		at = max(0, syntax.Offset-1)
+		e.What += ": JSON has names and texts in double quotes, a comma between two values and none before } or ], no comments, and one value"
 	}
 	before := s.text[:min(at, int64(len(s.text)))]
 	e.Line = 1 + bytes.Count(before, []byte("\n"))
@@ -158,7 +159,24 @@ func (s *scanner) locate(err error) error {
 }
 
 func typeMistake(e *json.UnmarshalTypeError) string {
-	return fmt.Sprintf("a JSON %s where a %s belongs", e.Value, e.Type)
+	return fmt.Sprintf("is a JSON %s: write %s", e.Value, inJSON(e.Type))
+}
+
+// inJSON says what a value of t looks like.
+func inJSON(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Bool:
+		return "true or false"
+	case reflect.String:
+		return "a text in quotes"
+	case reflect.Uint32, reflect.Uint64:
+		return fmt.Sprintf("a whole number from 0 to %d", uint64(1)<<t.Bits()-1)
+	case reflect.Int, reflect.Int64:
+		return "a whole number"
+	case reflect.Slice:
+		return "a list in [ ], each " + inJSON(t.Elem())
+	}
+	return "an object in { }"
 }
 
 // Format is the policy as JSON that a person can read and [Parse] takes back.
@@ -196,7 +214,11 @@ func (l *Limits) UnmarshalJSON(b []byte) error {
 	var in limitsJSON
 	err := json.Unmarshal(b, &in)
 	if typ := (*json.UnmarshalTypeError)(nil); errors.As(err, &typ) {
-		return &Error{Where: "limits." + strings.TrimPrefix(typ.Field, "limits."), What: typeMistake(typ)}
+		what := typeMistake(typ)
+		if typ.Type.Kind() == reflect.String {
+			what += " like \"1m30s\""
+		}
+		return &Error{Where: strings.TrimSuffix("limits."+strings.TrimPrefix(typ.Field, "limits."), "."), What: what}
 	} else if err != nil {
 		return err
 	}
@@ -210,7 +232,7 @@ func (l *Limits) UnmarshalJSON(b []byte) error {
 		}
 		d, err := time.ParseDuration(f.text)
 		if err != nil {
-			return &Error{Where: "limits." + f.name, What: fmt.Sprintf("%q is no time: write it like 1m30s", f.text)}
+			return &Error{Where: "limits." + f.name, What: fmt.Sprintf("%q is no time: write one like \"1m30s\"", f.text)}
 		}
 		*f.to = d
 	}

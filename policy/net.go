@@ -109,7 +109,7 @@ func (ps *problems) net(n Net) {
 			ps.add(where+".host", "%q: write the address where the host listens, such as 127.0.0.1:8080 or :8080", p.Host)
 		}
 		if p.Guest < 1 || p.Guest > 65535 {
-			ps.add(where+".guest", "%d is not a port from 1 to 65535", p.Guest)
+			ps.add(where+".guest", "%d is no port: write 1 to 65535", p.Guest)
 		}
 	}
 }

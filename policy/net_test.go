@@ -35,8 +35,8 @@ func TestNetErrors(t *testing.T) {
 	want := `policy: net.allow[1]: "a": write name:port, such as example.com:443
 policy: net.publish[1].host: "80": write the address where the host listens, such as 127.0.0.1:8080 or :8080
 policy: net.publish[2].host: ":0": write the address where the host listens, such as 127.0.0.1:8080 or :8080
-policy: net.publish[2].guest: 0 is not a port from 1 to 65535
-policy: net.publish[3].guest: 65536 is not a port from 1 to 65535`
+policy: net.publish[2].guest: 0 is no port: write 1 to 65535
+policy: net.publish[3].guest: 65536 is no port: write 1 to 65535`
 	if err := p.Validate(); err == nil || err.Error() != want {
 		t.Errorf("%v\nwant\n%s", err, want)
 	}

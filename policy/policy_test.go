@@ -3,7 +3,9 @@ package policy_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -145,19 +147,19 @@ func TestValidate(t *testing.T) {
 		"unknown call":   {rule(policy.Rule{Calls: []string{"read", "opanat"}, Action: policy.Kill}), `calls[1].calls[1]: no x86-64 call is named "opanat": write openat`},
 		"strange call":   {rule(policy.Rule{Calls: []string{"frobnicate"}, Action: policy.Kill}), `calls[1].calls[0]: no x86-64 call is named "frobnicate": see syscalls(2)`},
 		"no action":      {rule(policy.Rule{Calls: []string{"read"}}), "calls[1].action: is missing: write kill"},
-		"bad action":     {rule(policy.Rule{Calls: []string{"read"}, Action: "alow"}), `calls[1].action: "alow" is not kill`},
+		"bad action":     {rule(policy.Rule{Calls: []string{"read"}, Action: "alow"}), `calls[1].action: "alow" is no action: write kill`},
 		"allowed clone":  {rule(policy.Rule{Calls: []string{"clone"}, Action: policy.Allow}), "calls[1].calls[0]: clone may not be allowed"},
-		"errno":          {rule(policy.Rule{Calls: []string{"read"}, Action: policy.Deny, Errno: "EPREM"}), `calls[1].errno: "EPREM" is not an error name`},
+		"errno":          {rule(policy.Rule{Calls: []string{"read"}, Action: policy.Deny, Errno: "EPREM"}), `calls[1].errno: "EPREM" is no error: write a name`},
 		"useless errno":  {rule(policy.Rule{Calls: []string{"read"}, Action: policy.Kill, Errno: "EPERM"}), "calls[1].errno: is only for deny"},
-		"arg":            {cond(policy.Condition{Arg: 6, Op: "=="}), "calls[1].when[0].arg: 6 is not 0 to 5"},
-		"op":             {cond(policy.Condition{Op: "="}), `calls[1].when[0].op: "=" is not one of`},
+		"arg":            {cond(policy.Condition{Arg: 6, Op: "=="}), "calls[1].when[0].arg: 6 is no argument: write 0 to 5"},
+		"op":             {cond(policy.Condition{Op: "="}), `calls[1].when[0].op: "=" is no comparison: write ==`},
 		"never":          {cond(policy.Condition{Op: "==", Mask: 1, Value: 2}), "calls[1].when[0].value: 0x2 has bits outside the mask 0x1"},
-		"default":        {policy.Policy{Default: "x"}, `default: "x" is not emulate`},
+		"default":        {policy.Policy{Default: "x"}, `default: "x" is no default: write emulate`},
 		"default allow":  {policy.Policy{Default: policy.Allow}, "default: allow would let every call"},
 		"relative":       {mount(policy.Mount{Guest: "a", Kind: "memory"}), `mounts[1].guest: "a" is relative`},
 		"unclean":        {mount(policy.Mount{Guest: "/a/../c/", Kind: "memory"}), `mounts[1].guest: "/a/../c/": write /c`},
 		"no guest":       {mount(policy.Mount{Kind: "memory"}), "mounts[1].guest: is missing"},
-		"kind":           {mount(policy.Mount{Guest: "/c", Kind: "tmpfs"}), `mounts[1].kind: "tmpfs" is not host`},
+		"kind":           {mount(policy.Mount{Guest: "/c", Kind: "tmpfs"}), `mounts[1].kind: "tmpfs" is no kind: write host`},
 		"no host":        {mount(policy.Mount{Guest: "/c", Kind: "host"}), "mounts[1].host: is missing"},
 		"relative host":  {mount(policy.Mount{Guest: "/c", Kind: "host", Host: "."}), `mounts[1].host: "." is relative`},
 		"host of memory": {mount(policy.Mount{Guest: "/c", Kind: "memory", Host: "/c"}), "mounts[1].host: means nothing to a memory mount"},
@@ -168,7 +170,7 @@ func TestValidate(t *testing.T) {
 		"bytes":          {mount(policy.Mount{Guest: "/c", Kind: "memory", Bytes: -1}), "mounts[1]: bytes and inodes may not be negative"},
 		"mode":           {mount(policy.Mount{Guest: "/c", Kind: "memory", Mode: 0o10000}), "mounts[1].mode: 010000 is more"},
 		"program":        {mount(policy.Mount{Guest: "/c", Kind: "program"}), `mounts[1].guest: "/c": what a program needs`},
-		"audit":          {policy.Policy{Audit: []string{"exec", "all"}}, `audit[1]: "all" is not one of ["refusal"`},
+		"audit":          {policy.Policy{Audit: []string{"exec", "all"}}, `audit[1]: "all" is no kind of record: write one of ["refusal"`},
 		"audit twice":    {policy.Policy{Audit: []string{"exec", "exec"}}, "audit[1]: exec is there twice: remove one"},
 		"limit":          {policy.Policy{Limits: policy.Limits{CPU: -1}}, "limits.cpu: is negative"},
 		"hostname":       {policy.Policy{Identity: policy.Identity{Hostname: strings.Repeat("x", 65)}}, "identity.hostname: 65 bytes"},
@@ -204,6 +206,9 @@ func TestJSON(t *testing.T) {
 		if d := cmp.Diff(p, back); d != "" {
 			t.Errorf("%s:\n%s", name, d)
 		}
+		if lines, want := strings.Count(p.String(), "\n"), len(p.Calls)+len(p.Mounts); lines < want+2 || lines > want+7 {
+			t.Errorf("%s: %d rules and mounts are printed in %d lines", name, want, lines)
+		}
 		if plain, err := json.Marshal(p); err != nil {
 			t.Error(err)
 		} else if back, err = policy.Parse(plain); err != nil || cmp.Diff(p, back) != "" {
@@ -212,30 +217,139 @@ func TestJSON(t *testing.T) {
 	}
 }
 
-func TestParseErrors(t *testing.T) {
-	for _, c := range []struct{ text, want string }{
-		{"", "policy: line 1, column 1: unexpected end of JSON input"},
-		{"{\n  \"calls\": [}", "policy: line 2, column 13: invalid character '}' looking for beginning of value"},
-		{"{} {}", "policy: line 1, column 4: invalid character '{' after top-level value"},
-		{"[]", "policy: line 1, column 1: a JSON array where a policy.Policy belongs"},
-		{"{\n \"Calls\": []}", "policy: line 2, column 2: Calls: is no field here; the fields are calls, default, mounts, limits, net, identity, time, audit, seed"},
-		{`{"calls": [{"calls": ["read"], "wen": []}]}`, "policy: line 1, column 32: calls[0].wen: is no field here; the fields are calls, when, action, errno, audit, reason, from"},
-		{`{"default": "kill", "default": "emulate"}`, "policy: line 1, column 21: default: is there twice: remove one"},
-		{`{"calls": [{"calls": ["read", "@sokcets"], "action": "kill"}]}`, `policy: line 1, column 31: calls[0].calls[1]: no part is named "@sokcets": write one of @stdio`},
-		{`{"calls": [{"calls": ["close"], "action": "kill", "when": [{"op": "==", "arg": 1}]}]}`, "policy: line 1, column 80: calls[0].when[0].arg: close has 1 arguments"},
-		{"{\"calls\": [\n{\"calls\": [\"raed\"], \"action\": \"kill\"}]}", `policy: line 2, column 12: calls[0].calls[0]: no x86-64 call is named "raed": write read`},
-		{"{\"calls\": [\n{\"calls\": [\"read\"]}]}", "policy: line 2, column 1: calls[0].action: is missing: write kill, emulate, allow or deny"},
-		{`{"calls": [{"calls": ["read"], "action": "kill", "when": [{"arg": "0", "op": "=="}]}]}`, "policy: line 1, column 67: calls[0].when[0].arg: a JSON string where a int belongs"},
-		{`{"calls": [{"calls": "read", "action": "kill"}]}`, "policy: line 1, column 22: calls[0].calls: a JSON string where a []string belongs"},
-		{"{\"limits\": {\n\"wall\": \"1x\"}}", `policy: line 2, column 9: limits.wall: "1x" is no time: write it like 1m30s`},
-		{"{\"limits\": {\n\"disk\": \"1G\"}}", "policy: line 2, column 9: limits.disk: a JSON string where a int64 belongs"},
-		{"{\"limits\": {\n\"dsk\": 1}}", "policy: line 2, column 1: limits.dsk: is no field here; the fields are memory, tasks, files, descriptors, disk, inodes, output, cpu, wall, calls"},
-		{`{"time": {"start": {}}}`, "policy: line 1, column 20: time.start: write a time like"},
+// TestDiff: cmp.Diff shows what was changed, added or removed in a line each.
+func TestDiff(t *testing.T) {
+	rule := policy.Rule{Calls: []string{"read"}, When: []policy.Condition{{Arg: 0, Op: "==", Value: 3}}, Action: policy.Deny, Errno: "EPERM"}
+	for name, c := range map[string]struct {
+		change func(p *policy.Policy)
+		want   string
+	}{
+		"action": {func(p *policy.Policy) { p.Calls[3].Action = policy.Kill },
+			"- allow mmap if arg3&0x20 == 0x20 # @memory: memory with no file behind it\n+ kill mmap if arg3&0x20 == 0x20 # @memory: memory with no file behind it"},
+		"condition": {func(p *policy.Policy) { p.Calls[2].When = rule.When },
+			"- emulate @poll # waiting until a descriptor is ready\n+ emulate @poll if arg0 == 0x3 # waiting until a descriptor is ready"},
+		"calls": {func(p *policy.Policy) { p.Calls[0].Calls = []string{"read", "write"} },
+			"- emulate @stdio # reads and writes descriptors that are open\n+ emulate read write # @stdio: reads and writes descriptors that are open"},
+		"added":   {func(p *policy.Policy) { p.Calls = slices.Insert(p.Calls, 1, rule) }, "+ deny EPERM read if arg0 == 0x3"},
+		"removed": {func(p *policy.Policy) { p.Calls = slices.Delete(p.Calls, 2, 3) }, "- emulate @poll # waiting until a descriptor is ready"},
+		"mount":   {func(p *policy.Policy) { p.Mounts[1].Guest = "/x" }, "- /dev dev\n+ /x dev"},
+		"limit":   {func(p *policy.Policy) { p.Limits.Tasks = 7 }, "- Tasks: 256,\n+ Tasks: 7,"},
+		"default": {func(p *policy.Policy) { p.Default = policy.Kill }, `- Default: "deny",` + "\n" + `+ Default: "kill",`},
 	} {
-		_, err := policy.Parse([]byte(c.text))
+		p, q := policy.Prison(), policy.Prison()
+		c.change(&q)
+		var lines []string
+		for line := range strings.Lines(cmp.Diff(p, q)) {
+			if line[0] != '-' && line[0] != '+' {
+				continue
+			}
+			line = strings.Join(strings.Fields(line), " ")
+			if sign, text, ok := strings.Cut(line, ` s"`); ok { // what String gave
+				line = sign + " " + strings.TrimSuffix(text, `",`)
+			}
+			lines = append(lines, line)
+		}
+		if got := strings.Join(lines, "\n"); got != c.want {
+			t.Errorf("%s:\n%s\nwant\n%s", name, got, c.want)
+		}
+	}
+}
+
+// mistakes are policies with one mistake each, where § is, and what is said of it:
+// what is wrong there, and what to write instead.
+var mistakes = []struct{ text, want string }{
+	// No JSON.
+	{"§", "unexpected end of JSON input: JSON has names and texts in double quotes"},
+	{"{\n  \"calls\": [§}", "invalid character '}' looking for beginning of value: JSON has"},
+	{"{\"calls\": [],\n§}", "invalid character '}' looking for beginning of object key string: JSON has"},
+	{"{\n§// none\n}", "no comments"},
+	{"{§'default': 'kill'}", "double quotes"},
+	{"{\"calls\": []\n§\"default\": \"kill\"}", "a comma between two values"},
+	{"{} §{}", "one value"},
+	// Of the wrong form.
+	{"§[]", "is a JSON array: write an object in { }"},
+	{"{\n §\"Calls\": []}", "Calls: is no field here; the fields are calls, default, mounts, limits, net, identity, time, audit, seed"},
+	{`{"calls": [{"calls": ["read"], §"wen": []}]}`, "calls[0].wen: is no field here; the fields are calls, when, action, errno, audit, reason, from"},
+	{"{\"limits\": {\n§\"dsk\": 1}}", "limits.dsk: is no field here; the fields are memory, tasks, files, descriptors, disk, inodes, output, cpu, wall, calls"},
+	{`{"net": {§"alow": []}}`, "net.alow: is no field here; the fields are host, allow, publish"},
+	{`{"mounts": [{"guest": "/a", "kind": "memory", §"size": 1}]}`, "mounts[0].size: is no field here; the fields are guest, kind, host"},
+	{`{"identity": {§"user": 0}}`, "identity.user: is no field here; the fields are uid, gid"},
+	{`{"default": "kill", §"default": "emulate"}`, "default: is there twice: remove one"},
+	{`{"calls": §"read"}`, "calls: is a JSON string: write a list in [ ], each an object in { }"},
+	{`{"calls": [{"calls": §"read", "action": "kill"}]}`, "calls[0].calls: is a JSON string: write a list in [ ], each a text in quotes"},
+	{`{"calls": [{"calls": ["read"], "action": "kill", "when": [{"arg": §"0", "op": "=="}]}]}`, "calls[0].when[0].arg: is a JSON string: write a whole number"},
+	{`{"calls": [{"calls": ["read"], "action": "kill", "when": [{"op": "==", "value": §-1}]}]}`, "calls[0].when[0].value: is a JSON number -1: write a whole number from 0 to 18446744073709551615"},
+	{`{"calls": [{"calls": ["read"], "action": §1}]}`, "calls[0].action: is a JSON number: write a text in quotes"},
+	{`{"calls": [{"calls": ["read"], "action": "kill", "audit": §"yes"}]}`, "calls[0].audit: is a JSON string: write true or false"},
+	{"{\"limits\": {\n\"disk\": §\"1G\"}}", "limits.disk: is a JSON string: write a whole number"},
+	{`{"limits": {"tasks": §1.5}}`, "limits.tasks: is a JSON number 1.5: write a whole number"},
+	{"{\"limits\": {\n\"wall\": §\"1x\"}}", `limits.wall: "1x" is no time: write one like "1m30s"`},
+	{`{"limits": {"cpu": §5}}`, `limits.cpu: is a JSON number: write a text in quotes like "1m30s"`},
+	{`{"identity": {"uid": §-1}}`, "identity.uid: is a JSON number -1: write a whole number from 0 to 4294967295"},
+	{`{"time": {"start": §{}}}`, "time.start: write a time like 2006-01-02T15:04:05Z"},
+	{`{"time": {"start": §"noon"}}`, "time.start: write a time like 2006-01-02T15:04:05Z"},
+	{`{"seed": §"1"}`, "seed: is a JSON string: write a whole number from 0 to 18446744073709551615"},
+	// Rules.
+	{"{\"calls\": [\n{\"calls\": [§\"raed\"], \"action\": \"kill\"}]}", `calls[0].calls[0]: no x86-64 call is named "raed": write read`},
+	{`{"calls": [{"calls": ["read", §"@sokcets"], "action": "kill"}]}`, `calls[0].calls[1]: no part is named "@sokcets": write one of @stdio`},
+	{`{"calls": [{"calls": §[], "action": "kill"}]}`, "calls[0].calls: names no call: name one, or remove the rule"},
+	{"{\"calls\": [\n§{\"calls\": [\"read\"]}]}", "calls[0].action: is missing: write kill, emulate, allow or deny"},
+	{`{"calls": [{"calls": ["read"], "action": §"alow"}]}`, `calls[0].action: "alow" is no action: write kill, emulate, allow or deny`},
+	{`{"calls": [{"calls": ["read"], "action": "deny", "errno": §"EPREM"}]}`, `calls[0].errno: "EPREM" is no error: write a name such as EPERM`},
+	{`{"calls": [{"calls": ["read"], "action": "kill", "errno": §"EPERM"}]}`, "calls[0].errno: is only for deny: remove it, or make the action deny"},
+	{`{"calls": [{"calls": [§"clone"], "action": "allow"}]}`, "calls[0].calls[0]: clone may not be allowed (its child must be known to the warden): emulate or deny it"},
+	{`{"calls": [{"calls": [§"@processes"], "action": "allow"}]}`, "may not be allowed"},
+	{`{"calls": [{"calls": ["close"], "action": "kill", "when": [{"op": "==", "arg": §1}]}]}`, "calls[0].when[0].arg: close has 1 arguments, and arg 1 would be another: arguments count from 0"},
+	{`{"calls": [{"calls": ["read"], "action": "kill", "when": [{"op": "==", "arg": §6}]}]}`, "calls[0].when[0].arg: 6 is no argument: write 0 to 5"},
+	{`{"calls": [{"calls": ["read"], "action": "kill", "when": [{"op": §"="}]}]}`, `calls[0].when[0].op: "=" is no comparison: write ==`},
+	{`{"calls": [{"calls": ["read"], "action": "kill", "when": [§{"arg": 1}]}]}`, `calls[0].when[0].op: "" is no comparison: write ==`},
+	{`{"calls": [{"calls": ["read"], "action": "kill", "when": [{"op": "==", "mask": 1, "value": §2}]}]}`, "calls[0].when[0].value: 0x2 has bits outside the mask 0x1, so it never equals: clear them, or widen the mask"},
+	{`{"calls": [{"calls": ["read"], "action": "kill", "when": [{"op": "==", "value": 1}, §{"op": "==", "value": 2}]}]}`, "calls[0].when[1]: never holds together with calls[0].when[0] (arg0 == 0x1): remove one, or make two rules"},
+	{"{\"calls\": [{\"calls\": [\"@files\"], \"action\": \"emulate\", \"from\": \"@files\"},\n§{\"calls\": [\"open\"], \"action\": \"kill\"}]}", "calls[1]: never decides, because the first rule that matches does, which is calls[0] (emulate @files): put this one before it"},
+	{`{"default": §"x"}`, `default: "x" is no default: write emulate, deny or kill`},
+	{`{"default": §"allow"}`, "default: allow would let every call nobody thought of reach the real kernel: name the calls to allow in a rule"},
+	// Mounts.
+	{`{"mounts": [§{"kind": "memory"}]}`, "mounts[0].guest: is missing: write an absolute path"},
+	{`{"mounts": [{"guest": §"a", "kind": "memory"}]}`, `mounts[0].guest: "a" is relative: write an absolute path`},
+	{`{"mounts": [{"guest": §"/a/../c/", "kind": "memory"}]}`, `mounts[0].guest: "/a/../c/": write /c`},
+	{`{"mounts": [{"guest": §"/a\u0000", "kind": "memory"}]}`, `mounts[0].guest: "/a\x00" contains a NUL byte: remove it`},
+	{`{"mounts": [{"guest": "/a", "kind": §"tmpfs"}]}`, `mounts[0].kind: "tmpfs" is no kind: write host, memory, text, dev, proc or program`},
+	{`{"mounts": [§{"guest": "/a", "kind": "host"}]}`, "mounts[0].host: is missing: write an absolute path"},
+	{`{"mounts": [{"guest": "/a", "kind": "memory", "host": §"/a"}]}`, "mounts[0].host: means nothing to a memory mount: remove it"},
+	{"{\"mounts\": [{\"guest\": \"/a\", \"kind\": \"memory\"},\n{\"guest\": §\"/a\", \"kind\": \"proc\"}]}", "mounts[1].guest: mounts[0] is at /a too: remove one"},
+	{"{\"mounts\": [{\"guest\": \"/a/b\", \"kind\": \"memory\"},\n{\"guest\": §\"/a\", \"kind\": \"memory\"}]}", "mounts[1].guest: /a would hide mounts[0] at /a/b: put the outer mount first"},
+	{`{"mounts": [{"guest": "/a", "kind": "host", "host": "/a", "write": true, "frozen": §true}]}`, "mounts[0].frozen: a directory the guest writes through to is not frozen: remove frozen or write"},
+	{`{"mounts": [§{"guest": "/a", "kind": "memory", "bytes": -1}]}`, "mounts[0]: bytes and inodes may not be negative: leave them out for no bound"},
+	{`{"mounts": [§{"guest": "/a", "kind": "host", "host": "/a", "bytes": 1}]}`, "mounts[0]: bytes and inodes bound what is in memory: set overlay, or remove them"},
+	{`{"mounts": [{"guest": "/a", "kind": "memory", "mode": §4096}]}`, "mounts[0].mode: 010000 is more than 07777: write"},
+	{`{"mounts": [{"guest": §"/a", "kind": "program"}]}`, `mounts[0].guest: "/a": what a program needs appears at its own paths, so write /`},
+	// The rest.
+	{`{"limits": {"files": §-1}}`, "limits.files: is negative: leave it out for no bound"},
+	{`{"limits": {"wall": §"-1s"}}`, "limits.wall: is negative: leave it out for no bound"},
+	{`{"net": {"allow": ["a.example:1", §"b.example"]}}`, `net.allow[1]: "b.example": write name:port, such as example.com:443`},
+	{`{"net": {"allow": [§"b.example:http"]}}`, `net.allow[0]: "b.example:http": the port is a number from 1 to 65535, or * for any`},
+	{`{"net": {"publish": [{"host": §"80", "guest": 80}]}}`, `net.publish[0].host: "80": write the address where the host listens, such as 127.0.0.1:8080 or :8080`},
+	{`{"net": {"publish": [{"host": ":80", "guest": §70000}]}}`, "net.publish[0].guest: 70000 is no port: write 1 to 65535"},
+	{`{"audit": ["exec", §"all"]}`, `audit[1]: "all" is no kind of record: write one of ["refusal"`},
+	{`{"audit": ["exec", §"exec"]}`, "audit[1]: exec is there twice: remove one"},
+	{`{"identity": {"cpus": §-1}}`, "identity.cpus: -1 is negative: leave it out for the host's number"},
+	{`{"identity": {"hostname": §"` + strings.Repeat("x", 65) + `"}}`, "identity.hostname: 65 bytes: write at most 64"},
+}
+
+// TestMistakes: each is refused with its line and column, and what to do about it.
+func TestMistakes(t *testing.T) {
+	if len(mistakes) < 50 {
+		t.Errorf("only %d", len(mistakes))
+	}
+	for _, c := range mistakes {
+		before, after, _ := strings.Cut(c.text, "§")
+		line := 1 + strings.Count(before, "\n")
+		col := len(before) - strings.LastIndexByte(before, '\n')
+		_, err := policy.Parse([]byte(before + after))
 		var e *policy.Error
-		if err == nil || !strings.HasPrefix(err.Error(), c.want) || !errors.As(err, &e) {
-			t.Errorf("%s\n  %v\nwant %s", c.text, err, c.want)
+		want := fmt.Sprintf("policy: line %d, column %d: ", line, col)
+		if !errors.As(err, &e) || !strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s\n  %v\nwant %s%s", c.text, err, want, c.want)
 		}
 	}
 	_, err := policy.Parse([]byte(`{"default": "x", "mounts": [{"guest": "a", "kind": "memory"}]}`))

@@ -45,6 +45,12 @@ func (p Policy) String() string {
 	return b.String()
 }
 
+// Equal makes cmp.Diff show a rule that differs as a whole, in one line.
+func (r Rule) Equal(o Rule) bool {
+	return r.Action == o.Action && r.Errno == o.Errno && r.Audit == o.Audit && r.Reason == o.Reason && r.From == o.From &&
+		slices.Equal(r.Calls, o.Calls) && slices.Equal(r.When, o.When)
+}
+
 // String is the rule in one line.
 func (r Rule) String() string {
 	s := string(cmp.Or(r.Action, Kill))
@@ -76,6 +82,9 @@ func (c Condition) String() string {
 	}
 	return fmt.Sprintf("%s %s %#x", s, c.Op, c.Value)
 }
+
+// Equal is see [Rule.Equal].
+func (m Mount) Equal(o Mount) bool { return m == o }
 
 // String is the mount in one line.
 func (m Mount) String() string {

@@ -66,14 +66,14 @@ func (p Policy) Validate() error {
 		ps.add("default", "allow would let every call nobody thought of reach the real kernel: "+
 			"name the calls to allow in a rule, and make the default emulate, deny or kill")
 	default:
-		ps.add("default", "%q is not emulate, deny or kill", p.Default)
+		ps.add("default", "%q is no default: write emulate, deny or kill", p.Default)
 	}
 	ps.mounts(p.Mounts)
 	ps.limits(p.Limits)
 	ps.net(p.Net)
 	ps.audit(p.Audit)
 	if len(p.Identity.Hostname) > 64 { // HOST_NAME_MAX
-		ps.add("identity.hostname", "%d bytes, at most 64", len(p.Identity.Hostname))
+		ps.add("identity.hostname", "%d bytes: write at most 64", len(p.Identity.Hostname))
 	}
 	if p.Identity.CPUs < 0 {
 		ps.add("identity.cpus", "%d is negative: leave it out for the host's number", p.Identity.CPUs)
@@ -83,7 +83,7 @@ func (p Policy) Validate() error {
 
 func (ps *problems) rule(where string, r Rule) {
 	if len(r.Calls) == 0 {
-		ps.add(where+".calls", "names no call: the policy's default is for all calls without a rule")
+		ps.add(where+".calls", "names no call: name one, or remove the rule; the policy's default is for calls without one")
 	}
 	for i, name := range r.Calls {
 		ps.call(item(where+".calls", i), name, r.Action)
@@ -109,10 +109,10 @@ func (ps *problems) rule(where string, r Rule) {
 	case "":
 		ps.add(where+".action", "is missing: write kill, emulate, allow or deny")
 	default:
-		ps.add(where+".action", "%q is not kill, emulate, allow or deny", r.Action)
+		ps.add(where+".action", "%q is no action: write kill, emulate, allow or deny", r.Action)
 	}
 	if _, ok := errno(r.Errno); !ok {
-		ps.add(where+".errno", "%q is not an error name such as EPERM", r.Errno)
+		ps.add(where+".errno", "%q is no error: write a name such as EPERM", r.Errno)
 	} else if r.Errno != "" && r.Action != Deny {
 		ps.add(where+".errno", "is only for deny: remove it, or make the action deny")
 	}
@@ -171,16 +171,16 @@ func bits(mask uint64) uint64 {
 
 func (ps *problems) condition(where string, c Condition) {
 	if c.Arg < 0 || c.Arg > 5 {
-		ps.add(where+".arg", "%d is not 0 to 5", c.Arg)
+		ps.add(where+".arg", "%d is no argument: write 0 to 5", c.Arg)
 	}
 	switch c.Op {
 	case "<", "<=", ">", ">=":
 	case "==", "!=":
 		if c.Mask != 0 && c.Value&^c.Mask != 0 {
-			ps.add(where+".value", "%#x has bits outside the mask %#x, so it never equals", c.Value, c.Mask)
+			ps.add(where+".value", "%#x has bits outside the mask %#x, so it never equals: clear them, or widen the mask", c.Value, c.Mask)
 		}
 	default:
-		ps.add(where+".op", "%q is not one of == != < <= > >=", c.Op)
+		ps.add(where+".op", "%q is no comparison: write ==, !=, <, <=, > or >=", c.Op)
 	}
 }
 
@@ -223,7 +223,7 @@ func (ps *problems) mount(where string, m Mount) {
 	ps.path(where+".guest", m.Guest)
 	fields, ok := mountFields[m.Kind]
 	if !ok {
-		ps.add(where+".kind", "%q is not host, memory, text, dev, proc or program", m.Kind)
+		ps.add(where+".kind", "%q is no kind: write host, memory, text, dev, proc or program", m.Kind)
 		return
 	}
 	for _, f := range []struct {
@@ -253,7 +253,7 @@ func (ps *problems) mount(where string, m Mount) {
 		ps.add(where, "bytes and inodes may not be negative: leave them out for no bound")
 	}
 	if m.Mode > 0o7777 {
-		ps.add(where+".mode", "%#o is more than 07777", m.Mode)
+		ps.add(where+".mode", "%#o is more than 07777: write permissions, and set-id and sticky bits", m.Mode)
 	}
 }
 
@@ -265,7 +265,7 @@ func (ps *problems) path(where, name string) {
 	case !path.IsAbs(name):
 		ps.add(where, "%q is relative: write an absolute path", name)
 	case strings.Contains(name, "\x00"):
-		ps.add(where, "%q contains a NUL byte", name)
+		ps.add(where, "%q contains a NUL byte: remove it", name)
 	case path.Clean(name) != name:
 		ps.add(where, "%q: write %s", name, path.Clean(name))
 	}
