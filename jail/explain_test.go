@@ -79,7 +79,9 @@ for address in ("else.where", 80), ("192.0.2.1", 81), ("some.where", 82):
 		}
 		list = append(list, first)
 	}
-	list = slices.DeleteFunc(list, func(s string) bool { return strings.Contains(s, "/sys/") || strings.Contains(s, "gitconfig") || strings.Contains(s, "/python") || strings.Contains(s, "pyvenv") })
+	list = slices.DeleteFunc(list, func(s string) bool {
+		return strings.Contains(s, "/sys/") || strings.Contains(s, "gitconfig") || strings.Contains(s, "/python") || strings.Contains(s, "pyvenv")
+	})
 	want := []string{`openat: no mount shows "` + dir + `/there"`, `openat: no mount lets "/usr/new" be written`,
 		"mkdir(0x0, 0x0): deny by rule 0: deny EPERM mkdir", `sendmmsg: no rule allows "else.where:*"`, `connect: no rule allows "192.0.2.1:81"`,
 		`connect: no rule allows "some.where:82"`}

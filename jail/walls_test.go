@@ -29,8 +29,8 @@ func init() {
 	guests["through walls"] = throughWalls
 }
 
-// weaken makes this process a caller as args say: "refuse CALL", "limitless" and "unprivileged"; the
-// rest are walls to ask for.
+// weaken makes this process a caller as args say: "refuse CALL", "limitless", "unprivileged", and "namespaceless"
+// for one that has a user namespace of its own; the rest are walls to ask for.
 func weaken(args []string) (j *jail.Jail) {
 	j = &jail.Jail{}
 	for len(args) > 0 {
@@ -40,6 +40,8 @@ func weaken(args []string) (j *jail.Jail) {
 			args = args[1:]
 		case "limitless": // no limit is set, and none an error; they can be read
 			check(refuseFlag(unix.SYS_PRLIMIT64, 2, 1<<32-1, 0))
+		case "namespaceless": // of the user namespace, which is the test's
+			check(os.WriteFile("/proc/sys/user/max_user_namespaces", []byte("0"), 0))
 		case "unprivileged":
 			check(syscall.Setgroups(nil))
 			check(syscall.Setresgid(1, 1, 1))
@@ -175,9 +177,28 @@ func TestWalls(t *testing.T) {
 		"refuse unshare unprivileged mount":       "jail: wall mount: unshare: operation not permitted: the host must allow it: as root with",
 		"refuse landlock_create_ruleset landlock": "jail: wall landlock: landlock_create_ruleset: operation not permitted: the kernel must have Landlock",
 		"refuse landlock_restrict_self landlock":  "jail: wall landlock: landlock_restrict_self: operation not permitted\n",
+
+		// Where nobody may make user namespaces, as an ordinary user.
+		"namespaceless unprivileged":            free + "rlimits landlock \n",
+		"namespaceless unprivileged landlock":   free + "rlimits landlock \n",
+		"namespaceless unprivileged user":       "jail: wall user: unshare: no space left on device: raise the limits of /proc/sys/user/max_*_namespaces\n",
+		"namespaceless unprivileged mount":      "jail: wall mount: unshare: no space left on device: raise the limits",
+		"namespaceless unprivileged net":        "jail: wall net: unshare: no space left on device: raise the limits",
+		"namespaceless unprivileged ipc":        "jail: wall ipc: unshare: no space left on device: raise the limits",
+		"namespaceless unprivileged uts":        "jail: wall uts: unshare: no space left on device: raise the limits",
+		"namespaceless unprivileged empty-root": "jail: wall empty-root: chroot needs CAP_SYS_CHROOT, or the wall user\n",
+		"namespaceless unprivileged nobody":     "jail: wall nobody: the caller is not root",
 	} {
 		t.Run(args, func(t *testing.T) {
-			got := native(t, guestCommand("walls", strings.Fields(args)...))
+			cmd := guestCommand("walls", strings.Fields(args)...)
+			if strings.HasPrefix(args, "namespaceless") {
+				ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 2}}
+				cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER, UidMappings: ids, GidMappings: ids, GidMappingsEnableSetgroups: true}
+				if err := exec.Command("unshare", "-Ur", "sh", "-c", "echo 0 > /proc/sys/user/max_user_namespaces").Run(); err != nil {
+					skip(t, "no user namespace to forbid others in")
+				}
+			}
+			got := native(t, cmd)
 			if !strings.HasPrefix(got.Stdout, want) || strings.Count(got.Stdout, "\n") != 1 || got.Err != "" {
 				t.Errorf("%+v, want %q", got, want)
 			}
