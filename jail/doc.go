@@ -62,8 +62,12 @@
 // at, 20 times a second or up to 1,000 where little is left, the rest is counted where
 // it is used. Beyond a bound the guest gets Linux's own answer, sleeps (calls), or the
 // jail ends with a [*LimitError]; an [*ExitError] names the limits that were met, and
-// [Process.Stats] tells of each what was used and how often it was met. [Jail.Logger] gets the records that policy.Policy.Audit asks for, and
-// [Jail.Trace] every call.
+// [Process.Stats] tells of each what was used and how often it was met.
+//
+// A [*Violation] says why the policy kills for a call and what would permit it, and
+// [Jail.Refused] is told that of what fails because the policy does not give it: calls,
+// files that no mount shows, names that no rule allows. [Jail.Logger] gets the records
+// that policy.Policy.Audit asks for, and [Jail.Trace] every call.
 //
 // # What the host sees
 //

@@ -49,7 +49,7 @@ func (v *Violation) Unwrap() error { return unix.EPERM }
 
 // LimitError ends a jail that reached a bound of its policy.Limits.
 type LimitError struct {
-	Limit string // as in JSON: "memory", "output", "cpu" or "wall"
+	Limit string // as in JSON: "memory", "disk", "output", "cpu" or "wall"
 	Bound string
 	Err   error // of "cpu" the *ExitError, if task 1 died of SIGXCPU or SIGKILL; else nil
 }

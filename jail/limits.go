@@ -130,10 +130,12 @@ func (w *warden) reached(limit string, bound any) {
 // what it wrote to go out.
 const flushKilled = 300 * time.Millisecond
 
-// patience is how long a jail waits for it at its end, most at most.
+// patience is how long a jail waits for it at its end, most at most. One that is at
+// its Limits.Output shall have as much come out.
 func (w *warden) patience(most time.Duration) time.Duration {
+	limit, _ := w.err.(*LimitError)
 	switch wall := w.policy.Limits.Wall; {
-	case w.err != nil:
+	case w.err != nil && (limit == nil || limit.Limit != "output"):
 		return flushKilled
 	case wall > 0:
 		return min(most, max(wall-time.Since(w.meters.since), 0)+flushKilled)

@@ -42,7 +42,8 @@
 //	})...)
 //
 // [Policy.Explain] tells of a call which rule decides it, what would permit it and
-// what that would cost; [Policy.Surface] tells of a policy what it lets a guest do
+// what that would cost, [Policy.ExplainFile] of a file which mount it lacks;
+// [Policy.Surface] tells of a policy what it lets a guest do
 // to the host's kernel, and through which of our code.
 //
 // [Emulate] is the usual answer: the handler of that name answers from the
