@@ -127,7 +127,7 @@ func TestSpawnErrors(t *testing.T) {
 		{"mount relative", mount(policy.Mount{Guest: "m", Kind: policy.KindHost, Host: "/usr"}), nil, `mounts[0].guest: "m" is relative: write an absolute path`},
 		{"mount of procfs", mount(policy.Mount{Guest: "/m", Kind: policy.KindHost, Host: "/proc"}), unix.EACCES, "mount a virtual one"},
 		{"mount of a device", mount(policy.Mount{Guest: "/m", Kind: policy.KindHost, Host: "/dev/null"}), unix.ENODEV, "neither a directory nor a regular file"},
-		{"mount kind", mount(policy.Mount{Guest: "/m", Kind: "hots"}), nil, `"hots" is not host, memory`},
+		{"mount kind", mount(policy.Mount{Guest: "/m", Kind: "hots"}), nil, `"hots" is no kind: write host`},
 		{"call name", func(_ *jail.Jail, p *policy.Policy) *exec.Cmd {
 			p.Calls = append(p.Calls, policy.Rule{Calls: []string{"opennat"}, Action: policy.Deny})
 			return exec.Command("/good")
