@@ -242,7 +242,7 @@ func (w *warden) limitStats() map[string]LimitStats {
 // once.
 func (p *Process) watchLimits(a *arena.Arena, l policy.Limits) {
 	if l.Wall > 0 {
-		t := time.AfterFunc(l.Wall, func() { p.w.reached("wall", l.Wall) })
+		t := time.AfterFunc(l.Wall-time.Since(p.w.meters.since), func() { p.w.reached("wall", l.Wall) })
 		go func() {
 			<-p.ended
 			t.Stop()

@@ -316,21 +316,27 @@ func TestOutputNetwork(t *testing.T) {
 func TestWallStuck(t *testing.T) {
 	for _, name := range []string{"sends", "sends once"} {
 		t.Run(name, func(t *testing.T) {
-			conn, other := net.Pipe()
-			defer other.Close()
 			p := netPolicy(policy.Net{Host: true})
 			p.Limits.Wall = time.Second
-			cmd := guestCommand(name, "tcp", "some.where:80")
-			cmd.Path = "/exe"
-			start := time.Now()
-			proc, err := (&jail.Jail{Dial: func(context.Context, string, string) (net.Conn, error) { return conn, nil }}).Spawn(cmd, p)
-			if err != nil {
-				t.Fatal(err)
+			for range 5 { // on a busy machine it may take longer
+				conn, other := net.Pipe()
+				defer other.Close()
+				cmd := guestCommand(name, "tcp", "some.where:80")
+				cmd.Path = "/exe"
+				start := time.Now()
+				proc, err := (&jail.Jail{Dial: func(context.Context, string, string) (net.Conn, error) { return conn, nil }}).Spawn(cmd, p)
+				if err != nil {
+					t.Fatal(err)
+				}
+				err = await(t, proc)
+				if got, want := errText(err), "jail: limit wall (1s) reached"; got != want {
+					t.Fatalf("%q after %v, want %q", got, time.Since(start), want)
+				}
+				if time.Since(start) < 2*time.Second {
+					return
+				}
 			}
-			err = await(t, proc)
-			if got, want := errText(err), "jail: limit wall (1s) reached"; got != want || time.Since(start) > 2*time.Second {
-				t.Errorf("%q after %v, want %q", got, time.Since(start), want)
-			}
+			t.Error("never within a second of the bound")
 		})
 	}
 }
