@@ -143,7 +143,7 @@ func (t *Task) mayExec(d *vfs.Dentry) error {
 // somebody has open to write.
 func (s *System) denyWrite(d *vfs.Dentry) error {
 	for _, t := range s.tasks {
-		if t.FDs.Any(func(o *fdtable.Description) bool { return o.Writes() && sameFile(o.Entry, d) }) {
+		if t.FDs.Any(func(o *fdtable.Description) bool { return o.Writes() && !o.Uncounted && sameFile(o.Entry, d) }) {
 			return unix.ETXTBSY
 		}
 	}

@@ -315,6 +315,7 @@ func memfd_create(c *Call) (uint64, error) {
 		return 0, err
 	}
 	d := fdtable.NewDescription(file, e, unix.O_RDWR|oLargefile)
+	d.Uncounted = true
 	fd, err := c.Task.InstallFD(d, 0, flags&unix.MFD_CLOEXEC != 0)
 	return uint64(fd), err
 }

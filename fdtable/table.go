@@ -27,6 +27,9 @@ type Description struct {
 	OwnerThread bool
 	// Created: this open(2) made the file, F_CREATED_QUERY.
 	Created bool
+	// Uncounted: it does not count among those that have the file open to write, as
+	// what memfd_create(2) made does not in inode.i_writecount.
+	Uncounted bool
 
 	refs    int
 	release []func()

@@ -762,6 +762,22 @@ static void exec_fd(void)
 	say("failed: %s", ret(-1));
 }
 
+/* What memfd_create made may be written and executed; opened once more, it is busy. */
+static void exec_memfd(void)
+{
+	static char buf[1 << 16];
+	char path[64], *argv[] = {"memfd", "exit", "7", 0}, *envp[] = {0};
+	int fd = memfd_create("program", 0), from = open(self, O_RDONLY);
+	for (ssize_t n; (n = read(from, buf, sizeof buf)) > 0;)
+		write(fd, buf, n);
+	sprintf(path, "/proc/self/fd/%d", fd);
+	int again = open(path, O_RDWR);
+	say("again %d: %s", again >= 0, ret(syscall(SYS_execveat, fd, "", argv, envp, AT_EMPTY_PATH)));
+	close(again);
+	execve(path, argv, envp);
+	say("failed: %s", ret(-1));
+}
+
 static void exec_script(void)
 {
 	char text[5000], *argv[] = {"ignored", "a b", "", 0}, *envp[] = {0};
@@ -2059,7 +2075,7 @@ static struct twin { const char *name; void (*fn)(void); } twins[] = {
 #define T(f) {#f, f}
 	T(wait_exit), T(wait_maxrss), T(wait_crash), T(wait_signals), T(wait_id), T(wait_threads), T(wait_groups), T(orphans), T(vforks), T(clones), T(exit_signals),
 	T(exec_errors), T(exec_state), T(exec_thread), T(exec_thread_leader_gone), T(exec_thread_fails), T(exec_thread_wait), T(exec_leader_wait),
-	T(exec_fd), T(exec_script), T(siginfo), T(faults), T(eintr), T(restart), T(stop_and_continue), T(ignored_signal),
+	T(exec_fd), T(exec_memfd), T(exec_script), T(siginfo), T(faults), T(eintr), T(restart), T(stop_and_continue), T(ignored_signal),
 	T(masks), T(sigwaits), T(sigchld), T(timers), T(handlers), T(threads), T(thread_ends), T(thread_signals),
 	T(pidfds), T(vm_copies), T(mappings), T(remaps), T(dir_notify), T(offsets), T(pipes), T(registers),
 };
