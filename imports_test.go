@@ -38,6 +38,7 @@ var arrows = map[string]string{
 	"internal/abi":        "",
 	"internal/arena":      "internal/fault",
 	"internal/elfneeds":   "",
+	"internal/escape":     "",
 	"internal/ptrace":     "internal/fault",
 	"internal/stub":       "",
 

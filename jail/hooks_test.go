@@ -398,3 +398,17 @@ func TestKeepWarm(t *testing.T) {
 		t.Error("after Close:", left)
 	}
 }
+
+// TestPanics: whatever panics on a guest's behalf ends its jail and no more.
+func TestPanics(t *testing.T) {
+	for name, do := range map[string]emulate.Handler{
+		"at exit":   func(c *emulate.Call) (uint64, error) { c.Task.AtExit(func() { panic("boom") }); return 0, nil },
+		"at end":    func(c *emulate.Call) (uint64, error) { c.Task.Process.AtExit(func() { panic("boom") }); return 0, nil },
+		"elsewhere": func(c *emulate.Call) (uint64, error) { return 0, c.Go(func() error { panic("boom") }, nil) },
+	} {
+		j := &jail.Jail{Handlers: map[string]emulate.Handler{"uname": do}}
+		if got := jailed(t, j, exec.Command("/bin/uname"), policy.Tool()); !strings.Contains(got.Err, "panic: boom") {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}

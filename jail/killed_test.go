@@ -86,3 +86,32 @@ func TestKilledInExec(t *testing.T) {
 		}
 	}
 }
+
+// TestOrphans: of a process killed while it forked nothing stays on the host.
+func TestOrphans(t *testing.T) {
+	before := len(guestProcesses(t))
+	cmd := exec.Command(guestProgram(t, "restless"), "killed")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	proc, err := jail.Spawn(cmd, policy.Prison())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Read(make([]byte, 16)); err != nil {
+		t.Error(err)
+	}
+	time.Sleep(100 * time.Millisecond)
+	if n := len(guestProcesses(t)) - before; n != 2 {
+		t.Errorf("%d host processes, want the guest and the bell", n)
+	}
+	_ = in.Close()
+	if err := proc.Wait(); err != nil {
+		t.Error(err)
+	}
+}

@@ -74,6 +74,7 @@ func TestLimits(t *testing.T) {
 	}{
 		{how: "tasks", limits: policy.Limits{Tasks: 5}, want: result{Stdout: "4, EAGAIN\n", Err: refused("tasks")}, used: 5, hits: 1},
 		{how: "tasks crowd", limits: policy.Limits{Tasks: 40}, want: result{Err: refused("tasks")}, stats: "tasks", used: 40, hits: 8},
+		{how: "zombies", limits: policy.Limits{Tasks: 10}, want: result{Stdout: "9, EAGAIN\n", Err: refused("tasks")}, stats: "tasks", used: 10, hits: 1},
 		{how: "files", limits: policy.Limits{Files: 20}, want: result{Stdout: "17, EMFILE\n", Err: refused("files")}, used: 20, hits: 1},
 		{how: "descriptors", limits: policy.Limits{Descriptors: 40}, want: result{Stdout: "12, ENFILE\n", Err: refused("descriptors")}, used: 39, hits: 1},
 		{how: "descriptors ways", limits: policy.Limits{Descriptors: 40}, want: result{Stdout: ways, Err: refused("descriptors")}, stats: "descriptors", used: 40, hits: -1},
@@ -338,5 +339,14 @@ func TestWallStuck(t *testing.T) {
 			}
 			t.Error("never within a second of the bound")
 		})
+	}
+}
+
+// TestBeyondFile: reading behind the end of a file does not fill the arena that
+// all jails share.
+func TestBeyondFile(t *testing.T) {
+	want := result{Stdout: "E\n", Err: "signal: segmentation fault"} // of the program, an ELF file
+	if got := jailed(t, &jail.Jail{}, exec.Command(guestProgram(t, "hog"), "beyond"), policy.Prison()); got != want {
+		t.Errorf("%+v", got)
 	}
 }

@@ -50,6 +50,13 @@ static int one(const char *how, int i)
 			wait_for_ever();
 		return pid;
 	}
+	if (!strcmp(how, "zombies")) {
+		int pid = fork();
+		siginfo_t si;
+		if (!pid)
+			_exit(0);
+		return pid < 0 ? pid : waitid(P_PID, pid, &si, WEXITED | WNOWAIT);
+	}
 	if (!strcmp(how, "files"))
 		return dup(0);
 	if (!strcmp(how, "inodes")) {
@@ -161,6 +168,20 @@ static void *take_all(void *unused)
 	return unused;
 }
 
+/* What lies behind a file's last page. */
+static void beyond(const char *file)
+{
+	size_t n = 256UL << 20;
+	volatile char *p = mmap(NULL, n, PROT_READ, MAP_PRIVATE, open(file, O_RDONLY), 0);
+	if (p == MAP_FAILED)
+		return;
+	printf("%c\n", p[1]);
+	fflush(stdout);
+	for (size_t i = 0; i < n; i += 4096)
+		(void)p[i];
+	puts("zeros");
+}
+
 int main(int argc, char **argv)
 {
 	const char *how = argc > 1 ? argv[1] : "";
@@ -172,6 +193,8 @@ int main(int argc, char **argv)
 		return 1;
 	if (!strcmp(how, "cpu"))
 		spin();
+	if (!strcmp(how, "beyond"))
+		beyond(argv[0]);
 	if (!strcmp(how, "cpu deaf")) {
 		signal(SIGXCPU, SIG_IGN);
 		spin();

@@ -139,10 +139,32 @@ static void maps(int i) {
 	}
 }
 
+// killed is the exception: it ends, with its input. It kills processes while they fork.
+static void killed(void) {
+	for (int i = 0; i < 300; i++) {
+		pid_t p = fork();
+		if (p == 0)
+			for (;;)
+				if (fork() == 0)
+					_exit(0);
+		for (volatile int j = 0; j < i % 50 * 20000; j++)
+			;
+		kill(p, SIGKILL);
+		while (wait(0) > 0)
+			;
+	}
+	char c;
+	write(1, "done\n", 5);
+	read(0, &c, 1);
+	_exit(0);
+}
+
 int main(int argc, char **argv) {
 	static const struct { const char *name; int n; void (*fn)(int); } ways[] = {
 		{"threads", 2, threads}, {"execs", 2, execs}, {"forks", 3, forks}, {"asleep", 8, asleep}, {"stops", 2, stops}, {"maps", 3, maps}};
 	self = argv[0];
+	if (argc == 2 && !strcmp(argv[1], "killed"))
+		killed();
 	if (argc > 2) // replaced
 		execs(0);
 	for (unsigned i = 0; argc > 1 && i < sizeof ways / sizeof *ways; i++)

@@ -265,13 +265,13 @@ static void calls(word nr, int rounds) {
 		while (waitpid(running, &status, 0) != running)
 			;
 		setitimer(ITIMER_REAL, &none, 0);
-		lates += WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
-		if (shared->round == before)
-			say("\n!no call was made\n"), exit(1);
+		lates += (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) || shared->round == before;
 		kill(-1, SIGKILL); // all but this one, which is the first
 		while (waitpid(-1, 0, __WALL) > 0)
 			;
 	}
+	if (shared->round == 0)
+		say("\n!no call was made\n"), exit(1);
 }
 
 static void x32(word nr, int rounds) {

@@ -1,6 +1,6 @@
 //go:build linux && amd64
 
-package jail_test
+package escape_test
 
 import (
 	"errors"
@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -29,13 +28,11 @@ func (h *prey) run(j *jail.Jail, p policy.Policy, args ...any) result {
 		cmd.Args = append(cmd.Args, fmt.Sprint(a))
 	}
 	cmd.Env = h.env
-	return jailed(h.t, j, cmd, p)
+	r, _ := run(h.t, j, cmd, p)
+	return r
 }
 
-var (
-	progress = regexp.MustCompile(`(?m)^@(\d+)$`)
-	findings = regexp.MustCompile(`(?m)^!.*$`)
-)
+var progress = regexp.MustCompile(`(?m)^@(\d+)$`)
 
 // sweepSize is how many calls one guest makes.
 const sweepSize = 64
@@ -46,38 +43,24 @@ func (h *prey) sweep(j *jail.Jail, p policy.Policy, how string, from, to, stride
 	for next := from; next < to; {
 		seed := rand.IntN(1 << 30)
 		got := h.run(j, p, how, next, min(next+sweepSize, to), stride, random, seed)
-		list = append(list, findings.FindAllString(got.Stdout, -1)...)
-		if strings.Contains(got.Stdout+got.Stderr, h.secret) {
+		list = append(list, findings.FindAllString(got.stdout, -1)...)
+		if strings.Contains(got.stdout+got.stderr, h.secret) {
 			list = append(list, "the secret was written out")
 		}
 		last := next - 1
-		for _, m := range progress.FindAllStringSubmatch(got.Stdout, -1) {
+		for _, m := range progress.FindAllStringSubmatch(got.stdout, -1) {
 			last, _ = strconv.Atoi(m[1])
 		}
-		if got.Err != "" {
+		if got.err != "" {
 			last++
-			if !strings.HasPrefix(got.Err, "signal: ") { // it may kill itself
-				list = append(list, fmt.Sprintf("%s %d (seed %d): %s", how, last, seed, got.Err))
+			if !strings.HasPrefix(got.err, "signal: ") { // it may kill itself
+				list = append(list, fmt.Sprintf("%s %d (seed %d): %s", how, last, seed, got.err))
 			}
-			h.t.Logf("%s %d (seed %d): %s", how, last, seed, got.Err)
+			h.t.Logf("%s %d (seed %d): %s", how, last, seed, got.err)
 		}
 		next = last + 1
 	}
 	return list
-}
-
-// prisons are the presets a hostile guest is tried in, with bounds that keep the
-// test's machine in working order.
-func (h *prey) prisons() map[string]policy.Policy {
-	m := map[string]policy.Policy{"prison": policy.Prison(), "tool": policy.Tool(), "overlay": policy.Overlay()}
-	for name, p := range m {
-		if name == "tool" {
-			p.Mounts = append(p.Mounts, policy.Mount{Guest: h.program, Kind: policy.KindHost, Host: h.program})
-		}
-		p.Limits.Memory, p.Limits.Disk, p.Limits.Tasks, p.Limits.Wall = 1<<30, 64<<20, 64, 2*time.Minute
-		m[name] = p
-	}
-	return m
 }
 
 // calls is the number of call numbers tried: no kernel has as many.
@@ -86,16 +69,17 @@ const calls = 1024
 // TestHostileCalls: every call number, with arguments that would do harm on the
 // host or read what is there, does neither.
 func TestHostileCalls(t *testing.T) {
-	noLeak(t)
-	watchdog(t, 8*time.Minute)
-	h := newPrey(t, guestProgram(t, "hostile"))
+	h := newPrey(t, guestProgram(t, "hostile.c", "_start"), nobody)
 	stride, random := 4, 50
 	if testing.Short() {
 		stride, random = 20, 10
 	}
-	for name, p := range h.prisons() {
+	for name, p := range presets() {
+		if name == "strict" {
+			continue // it knows no timer that would end a call that waits
+		}
 		t.Run(name, func(t *testing.T) {
-			h.t = t
+			h.t, p = t, h.bounded(p)
 			may := uint32(0)
 			if name == "overlay" {
 				may = unix.IN_OPEN | unix.IN_ACCESS | unix.IN_CLOSE_NOWRITE
@@ -116,18 +100,16 @@ func TestHostileCalls(t *testing.T) {
 // TestInt80: the gate to the kernel that other ABIs use is the end of the jail,
 // whoever goes through it.
 func TestInt80(t *testing.T) {
-	noLeak(t)
-	watchdog(t, 4*time.Minute)
-	h := newPrey(t, guestProgram(t, "hostile"))
+	h := newPrey(t, guestProgram(t, "hostile.c", "_start"), nobody)
 	skip := 3
 	if testing.Short() {
 		skip = 40
 	}
 	for _, what := range h.attacked(0, func() (list []string) {
-		p := h.prisons()["prison"]
+		p := h.bounded(policy.Prison())
 		for nr := 0; nr < calls; nr += 1 + rand.IntN(skip) {
 			got := h.run(&jail.Jail{}, p, "int80", nr)
-			if !strings.Contains(got.Err, "violation") || got.Stdout != "" {
+			if !strings.Contains(got.err, "violation") || got.stdout != "" {
 				list = append(list, fmt.Sprintf("%d: %+v", nr, got))
 			}
 		}
@@ -139,7 +121,7 @@ func TestInt80(t *testing.T) {
 
 // TestHostileControl: what TestHostileCalls looks for is seen when it is there.
 func TestHostileControl(t *testing.T) {
-	program := guestProgram(t, "hostile")
+	program := guestProgram(t, "hostile.c", "_start")
 	var h *prey // of each subtest
 	show := func(write bool) func(*jail.Jail, *policy.Policy) {
 		return func(_ *jail.Jail, p *policy.Policy) {
@@ -184,8 +166,9 @@ func TestHostileControl(t *testing.T) {
 		}), "semaphore"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h = newPrey(t, program)
-			j, p := &jail.Jail{}, h.prisons()["prison"]
+			h = newPrey(t, program, nobody)
+			h.patient = false
+			j, p := &jail.Jail{}, h.bounded(policy.Prison())
 			c.weaken(j, &p)
 			list := h.attacked(0, func() []string { return h.sweep(j, p, "calls", c.nr, c.nr+1, 1, 0) })
 			if !strings.Contains(strings.Join(list, "\n"), c.want) {

@@ -1,6 +1,6 @@
 //go:build linux && amd64
 
-package jail_test
+package escape_test
 
 import (
 	"crypto/rand"
@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -30,9 +31,18 @@ import (
 type prey struct {
 	t       *testing.T
 	program string
-	dir     string
+	patient bool   // with what others do to the host
+	uid     int    // whose it is
+	file    string // with the secret
+	base    string // of what follows
+	dir     string // which no guest may reach
+	out     string // and another, which nobody looks at
+	given   string // which it may read
+	share   string // and write
 	secret  string
 	bytes   []byte // the secret in this process's memory
+	canary  []byte // and what nobody writes
+	key     string // of /proc/keys
 	env     []string
 	victim  *exec.Cmd
 	ids     map[string]uintptr // of System V objects
@@ -67,21 +77,35 @@ func (h *prey) check(err error) {
 	}
 }
 
-func newPrey(t *testing.T, program string) *prey {
+// nobody is the user id that guests of root have on the host.
+const nobody = 65534
+
+// newPrey is a prey that belongs to a user, or if this is not root, to this one.
+func newPrey(t *testing.T, program string, uid int) *prey {
 	text := make([]byte, 16)
 	_, _ = rand.Read(text)
-	h := &prey{t: t, program: program, dir: t.TempDir(), secret: hex.EncodeToString(text)}
+	base := t.TempDir()
+	h := &prey{t: t, program: program, patient: true, uid: os.Geteuid(), base: base, secret: hex.EncodeToString(text), canary: []byte("alive and well")}
+	h.dir, h.out, h.given, h.share = base+"/dir", base+"/out", base+"/given", base+"/share"
+	for _, dir := range []string{h.dir, h.out, h.given, h.share} {
+		h.check(os.Mkdir(dir, 0o777))
+	}
+	for dir := base; dir != os.TempDir(); dir = filepath.Dir(dir) {
+		h.check(os.Chmod(dir, 0o755))
+	}
 	h.bytes = []byte(h.secret)
 	t.Cleanup(func() { _ = os.Chmod(h.dir, 0o700) }) // a guest that got out may have taken that away
-	file := filepath.Join(h.dir, "name-"+h.secret[:8])
-	h.check(os.WriteFile(file, h.bytes, 0o600))
+	h.file = filepath.Join(h.dir, "name-"+h.secret[:8])
+	h.check(os.WriteFile(h.file, h.bytes, 0o600))
+	h.check(os.WriteFile(h.out+"/secret", h.bytes, 0o600))
+	h.check(os.WriteFile(h.given+"/a", []byte("for all to read"), 0o600))
 	h.check(os.WriteFile(h.dir+"/target", []byte("target"), 0o666))
 	h.check(os.WriteFile(h.dir+"/"+h.secret, nil, 0o600)) // whoever lists the directory sees it, too
 	h.check(unix.Mkfifo(h.dir+"/fifo", 0o666))
 	var err error
 	h.fifo, err = os.OpenFile(h.dir+"/fifo", os.O_RDWR|unix.O_NONBLOCK, 0)
 	h.check(err)
-	open, err := os.Open(file)
+	open, err := os.Open(h.file)
 	h.check(err)
 	t.Cleanup(func() { _, _ = h.fifo.Close(), open.Close() })
 	veiled := slices.Clone(h.bytes)
@@ -89,15 +113,16 @@ func newPrey(t *testing.T, program string) *prey {
 		veiled[i] ^= 0x55
 	}
 	h.set("VEILED", hex.EncodeToString(veiled))
-	h.set("FILE", file)
+	h.set("FILE", h.file)
 	h.set("DIR", h.dir)
 	h.set("HOST", os.Getpid())
 	h.set("PARENT", os.Getppid())
 	h.set("HOSTFD", open.Fd())
-	h.set("MEMADDR", uintptr(unsafe.Pointer(&h.bytes[0])))
-	h.startVictim()
+	h.set("MEMADDR", addr(h.bytes))
 	h.ipc()
 	h.listen()
+	h.belongs(uid)
+	h.startVictim(open)
 	h.signals = make(chan os.Signal, 64)
 	for sig := unix.Signal(1); sig < 65; sig++ {
 		if sig != unix.SIGURG && sig != unix.SIGCHLD && sig != unix.SIGKILL && sig != unix.SIGSTOP { // Go's own and children's
@@ -105,43 +130,70 @@ func newPrey(t *testing.T, program string) *prey {
 		}
 	}
 	t.Cleanup(func() { signal.Stop(h.signals) })
-	if os.Geteuid() == 0 { // guests are nobody
-		h.check(filepath.Walk(h.dir, func(path string, _ os.FileInfo, err error) error {
-			return errors.Join(err, os.Chown(path, 65534, 65534))
-		}))
+	for name, mode := range map[string]os.FileMode{h.dir: 0o777, h.share: 0o777, h.given + "/a": 0o666} {
+		h.check(os.Chmod(name, mode))
 	}
-	h.check(os.Chmod(h.dir, 0o777))
 	h.ino, err = unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
 	h.check(err)
 	t.Cleanup(func() { _ = unix.Close(h.ino) })
 	return h
 }
 
+// belongs gives all files to a user, if this is root.
+func (h *prey) belongs(uid int) {
+	if os.Geteuid() == 0 {
+		h.uid = uid
+		h.check(filepath.Walk(h.base, func(path string, _ os.FileInfo, err error) error {
+			return errors.Join(err, os.Chown(path, uid, uid))
+		}))
+	}
+}
+
+// addr is where p lies.
+func addr(p []byte) uintptr { return uintptr(unsafe.Pointer(&p[0])) }
+
 func (h *prey) set(name string, value any) { h.env = append(h.env, fmt.Sprint(name, "=", value)) }
 
 // startVictim starts a process that guests could trace and signal, were they on the
-// host: it is theirs. The secret is in its environment.
-func (h *prey) startVictim() {
+// host: it is theirs. The secret is in its environment and its standard input.
+func (h *prey) startVictim(secret *os.File) {
 	h.victim = exec.Command("/bin/sleep", "1000")
 	h.victim.Env = []string{"SECRET=" + h.secret}
-	if os.Geteuid() == 0 {
-		h.victim.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
-	}
+	h.victim.Stdin = secret
+	h.victim.SysProcAttr = as(h.uid)
 	h.check(h.victim.Start())
 	h.t.Cleanup(func() {
 		_ = h.victim.Process.Kill()
 		_ = h.victim.Wait()
 	})
-	time.Sleep(50 * time.Millisecond) // it sleeps
 	h.set("VICTIM", h.victim.Process.Pid)
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", h.victim.Process.Pid))
-	h.check(err)
+	var stat []byte
+	for range 1000 { // until it sleeps
+		var err error
+		stat, err = os.ReadFile(fmt.Sprintf("/proc/%d/stat", h.victim.Process.Pid))
+		h.check(err)
+		if strings.Contains(string(stat), "(sleep) S") {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
 	h.set("ENVADDR", strings.Fields(string(stat))[49])
 }
 
+// as makes a process a user's.
+func as(uid int) *syscall.SysProcAttr {
+	if os.Geteuid() != 0 {
+		return &syscall.SysProcAttr{}
+	}
+	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}}
+}
+
+// firstKey is where the keys of all preys' objects begin.
+const firstKey = 1 << 30
+
 // ipc makes objects of System V and POSIX IPC and a key, all open to everybody.
 func (h *prey) ipc() {
-	key := uintptr(time.Now().UnixNano()&0x3fffffff | 1<<30)
+	key := uintptr(time.Now().UnixNano()&0x3fffffff | firstKey)
 	const flags = unix.IPC_CREAT | unix.IPC_EXCL | 0o666
 	h.ids = map[string]uintptr{
 		"SHM": h.must(unix.SYS_SHMGET, key, 4096, flags),
@@ -173,8 +225,9 @@ func (h *prey) ipc() {
 	})
 	h.must(unix.SYS_MQ_TIMEDSEND, uintptr(h.mq), uintptr(unsafe.Pointer(&h.bytes[0])), uintptr(len(h.bytes)))
 	h.set("MQ", strings.Trim(name, "\x00"))
-	if serial, err := unix.AddKey("user", "hostile", h.bytes, unix.KEY_SPEC_USER_KEYRING); err == nil { // containers refuse
+	if serial, err := unix.AddKey("user", "hostile-"+h.secret[:8], h.bytes, unix.KEY_SPEC_USER_KEYRING); err == nil { // containers refuse
 		_ = unix.KeyctlSetperm(serial, 0x3f3f3f3f)
+		h.key = fmt.Sprintf("%08x", serial)
 		h.set("KEY", serial)
 		h.t.Cleanup(func() { _, _ = unix.KeyctlInt(unix.KEYCTL_INVALIDATE, serial, 0, 0, 0) })
 	}
@@ -209,7 +262,7 @@ func (h *prey) listen() {
 // visits tells who came to the sockets and the FIFO, which signals came, and what
 // happened to the directory but for the events in may.
 func (h *prey) visits(may uint32) (list []string) {
-	soon := func() time.Time { return time.Now().Add(10 * time.Millisecond) }
+	soon := func() time.Time { return time.Now().Add(time.Millisecond) }
 	for _, l := range append([]interface {
 		SetDeadline(time.Time) error
 		Accept() (net.Conn, error)
@@ -227,8 +280,19 @@ func (h *prey) visits(may uint32) (list []string) {
 			list = append(list, fmt.Sprintf("packet socket %d got %q", i, p[:n]))
 		}
 	}
-	for len(h.signals) > 0 {
-		list = append(list, "signal "+(<-h.signals).String())
+	const last = unix.Signal(64) // it comes behind those that are on the way
+	h.check(unix.Kill(os.Getpid(), last))
+	for late := time.After(time.Second); late != nil; {
+		select {
+		case sig := <-h.signals:
+			if sig == last {
+				late = nil
+			} else {
+				list = append(list, "signal "+sig.String())
+			}
+		case <-late:
+			late = nil
+		}
 	}
 	p := make([]byte, 1<<16)
 	n, _ := unix.Read(h.ino, p)
@@ -245,24 +309,10 @@ func (h *prey) visits(may uint32) (list []string) {
 
 // state is what of the host a call could change, by what it is.
 func (h *prey) state() map[string]string {
-	s := make(map[string]string)
-	h.check(filepath.Walk(h.dir, func(path string, _ os.FileInfo, err error) error {
-		var st unix.Stat_t
-		if err = errors.Join(err, unix.Lstat(path, &st)); err != nil {
-			s[path] = err.Error()
-			return nil
-		}
-		st.Atim = unix.Timespec{}
-		text := ""
-		if st.Mode&unix.S_IFMT == unix.S_IFREG {
-			p, _ := os.ReadFile(path) // nothing, if its mode has changed
-			text = string(p)
-		}
-		attrs := make([]byte, 1000)
-		n, _ := unix.Llistxattr(path, attrs)
-		s[path] = fmt.Sprintf("%+v %q %q", st, text, attrs[:max(n, 0)])
-		return nil
-	}))
+	s := map[string]string{"memory": string(h.canary)}
+	h.tree(s, h.dir)
+	h.tree(s, h.given)
+	h.held(s)
 	for _, pid := range []int{os.Getpid(), os.Getppid(), h.victim.Process.Pid} {
 		proc := fmt.Sprintf("/proc/%d/", pid)
 		for _, f := range []string{"limits", "oom_score_adj", "personality", "comm"} {
@@ -291,8 +341,10 @@ func (h *prey) state() map[string]string {
 		text, _ := os.ReadFile("/proc/" + f)
 		for line := range strings.Lines(string(text)) {
 			switch f := strings.Fields(line); {
+			case strings.Contains(line, "user      hostile") && f[0] != h.key: // another prey's
+				continue
 			case len(f) > 8 && f[2] != "-" && strings.HasPrefix(f[1], "I--"): // a key: without its use count and life
-				line = fmt.Sprint(f[0], f[4:])
+				line, _, _ = strings.Cut(fmt.Sprint(f[0], f[4:]), ": ") // and how many others it holds
 			case len(f) > 5 && strings.HasPrefix(f[len(f)-1], "0x"): // a module
 				line = f[0]
 			}
@@ -307,13 +359,51 @@ func (h *prey) state() map[string]string {
 	return s
 }
 
+// tree tells of all files below a directory.
+func (h *prey) tree(s map[string]string, dir string) {
+	h.check(filepath.Walk(dir, func(path string, _ os.FileInfo, err error) error {
+		var st unix.Stat_t
+		if err = errors.Join(err, unix.Lstat(path, &st)); err != nil {
+			s[path] = err.Error()
+			return nil
+		}
+		st.Atim = unix.Timespec{}
+		text := ""
+		if st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size < 1<<16 { // a program's time tells
+			p, _ := os.ReadFile(path) // nothing, if its mode has changed
+			text = string(p)
+		}
+		attrs := make([]byte, 1000)
+		n, _ := unix.Llistxattr(path, attrs)
+		s[path] = fmt.Sprintf("%+v %q %q", st, text, attrs[:max(n, 0)])
+		return nil
+	}))
+}
+
+// held tells what this process holds.
+func (h *prey) held(s map[string]string) {
+	for _, dir := range []string{"/proc/self/fd", "."} {
+		list, _ := os.ReadDir(dir)
+		for _, e := range list {
+			if target, err := os.Readlink(dir + "/" + e.Name()); err == nil || dir == "." {
+				s[dir+"/"+e.Name()] = target
+			}
+		}
+	}
+	tasks, _ := filepath.Glob("/proc/self/task/*/children")
+	for _, f := range tasks {
+		children, _ := os.ReadFile(f)
+		s["children"] += string(children)
+	}
+}
+
 func (h *prey) ipcState(s map[string]string) {
 	for _, kind := range []string{"SHM", "MSG", "SEM"} {
 		p, _ := os.ReadFile("/proc/sysvipc/" + strings.ToLower(kind))
 		for line := range strings.Lines(string(p)) {
 			if f := strings.Fields(line); f[1] == fmt.Sprint(h.ids[kind]) {
 				s["own "+kind] = line
-			} else {
+			} else if key, _ := strconv.Atoi(f[0]); key < firstKey {
 				s[kind+" "+f[1]] = "there"
 			}
 		}
@@ -344,7 +434,7 @@ func (h *prey) attacked(may uint32, attack func() []string) []string {
 		list = append(list, "the clock was set by "+d.String())
 	}
 	after := h.state()
-	for i := 0; !maps.Equal(before, after) && i < 20; i++ {
+	for i := 0; h.patient && !maps.Equal(before, after) && i < 20; i++ {
 		time.Sleep(50 * time.Millisecond)
 		after = h.state()
 	}
