@@ -4,6 +4,7 @@ package oubliette_test
 
 import (
 	"encoding/json"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,11 +23,7 @@ func TestReadme(t *testing.T) {
 			t.Skip("needs ", p)
 		}
 	}
-	b, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := string(b)
+	text := read(t, "README.md")
 	if n := strings.Count(text, "\n"); n > 150 {
 		t.Errorf("%d lines, at most 150", n)
 	}
@@ -63,4 +60,59 @@ func TestReadme(t *testing.T) {
 			t.Errorf("the command prints %q, want %q in it", out, want)
 		}
 	}
+}
+
+// TestThreatModel: the tests that the threat model names are there, some for each
+// promise, and the escapes are tried under every preset.
+func TestThreatModel(t *testing.T) {
+	text := read(t, "jail/doc.go")
+	_, model, ok := strings.Cut(text, "// # Threat model\n")
+	_, promises, ok2 := strings.Cut(model, "// Four promises")
+	promises, _, ok3 := strings.Cut(promises, "// Not covered:")
+	if !ok || !ok2 || !ok3 {
+		t.Fatal("jail/doc.go has no threat model, promises or what is not covered")
+	}
+	tests := ""
+	err := filepath.WalkDir(".", func(path string, _ fs.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(path, "_test.go") {
+			tests += read(t, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := strings.Split(promises, "\n//   - ")[1:]
+	if len(list) != 4 {
+		t.Errorf("%d promises", len(list))
+	}
+	for _, p := range list {
+		names := regexp.MustCompile(`\bTest\w+`).FindAllString(p, -1)
+		if len(names) == 0 {
+			t.Errorf("no test guards %q", p)
+		}
+		for _, name := range names {
+			if !strings.Contains(tests, "\nfunc "+name+"(t *testing.T)") {
+				t.Errorf("there is no %s", name)
+			}
+		}
+	}
+	escapes := read(t, "internal/escape/escape_test.go")
+	sources, _ := filepath.Glob("policy/*.go") // fails only on a bad pattern
+	for _, name := range sources {
+		for _, m := range regexp.MustCompile(`(?m)^func ([A-Z]\w*)\(\) Policy `).FindAllStringSubmatch(read(t, name), -1) {
+			if !strings.Contains(escapes, "policy."+m[1]+"()") {
+				t.Errorf("escapes are not tried under policy.%s", m[1])
+			}
+		}
+	}
+}
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }

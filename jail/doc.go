@@ -93,10 +93,50 @@
 // in a user namespace, which many hosts forbid. What was asked for and cannot be had is
 // an error of Spawn that names it.
 //
-// # What it does not protect against
+// # Threat model
 //
-// Side channels through shared hardware; bugs of the host kernel in ptrace,
-// seccomp, memory management, futexes and the few other calls of
-// [policy.Native]; and what a policy gives away: a mount for writing is the
-// host's directory, and a handler of one's own is trusted code.
+// To be protected are the calling process and its memory; the host's files,
+// processes, sockets, devices, terminals and kernel; every other jail; and what a
+// policy does not show.
+//
+// The attacker is the guest: all its processes and threads from their first
+// instruction on. It knows these sources, makes any call of any ABI with any
+// arguments, changes memory while a call looks at it, dies or is killed at any
+// moment, and may have friends in other jails. Who wrote the policy, handlers, the
+// host's root and the host's kernel are trusted.
+//
+// The walls, from the inside: the seccomp filter lets pass only [policy.Native], ends
+// the jail at calls of i386 and knows none of x32; every other call stops at the
+// warden, which answers out of its own data and fetches what it looks at once; a guest
+// process runs nothing before its filter is on and holds no descriptor but the arenas',
+// in which it maps the images of programs and files, read-only, and the jail's own
+// files; behind these stand the second walls. When the warden fails, guests die with
+// it (PTRACE_O_EXITKILL).
+//
+// Four promises, and the tests that fail if one is broken:
+//
+//   - Nothing named: a guest holds no name for anything it does not own.
+//     TestNothingNamed looks from outside, TestEscapes tries the holes of other
+//     sandboxes and TestHostileCalls every call (internal/escape), TestHostUnchanged
+//     looks at what an overlay left.
+//   - Unmodified: programs do in the jail what they do on the host. TestPrograms and
+//     TestTwins compare the two.
+//   - No privileges, no parts: TestContainerRoot and TestWalls start guests without
+//     capabilities and as an ordinary user, TestNothingNamed finds no process but
+//     stubs, TestCallerKilled nothing left of a caller that is killed.
+//   - Small: TestCalls counts what can be reached.
+//
+// Not covered:
+//
+//   - Side channels through shared hardware: caches, timing, the load of the machine.
+//   - Bugs of the host kernel in ptrace, seccomp, memory management, futexes and the
+//     few other calls of [policy.Native].
+//   - Denial of what is shared: a guest computes whenever the scheduler lets it, and
+//     without [policy.Limits] takes what memory there is. The caller is slowed, and
+//     may be preempted for long.
+//   - What a policy gives away: a mount for writing is the host's directory, a handler
+//     of one's own is trusted code, and whoever has an allowed name decides which
+//     address it is.
+//   - Whoever on the host has the user id of the guests, nobody's or the caller's: to
+//     such processes guests are processes like others.
 package jail
