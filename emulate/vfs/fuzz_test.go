@@ -30,6 +30,9 @@ func resolved(dirfd int, root, path string, nofollow bool, resolve uint64) strin
 		how.Flags |= unix.O_NOFOLLOW
 	}
 	fd, err := unix.Openat2(dirfd, path, &how)
+	for err == unix.EAGAIN { // another process renamed something meanwhile, anywhere
+		fd, err = unix.Openat2(dirfd, path, &how)
+	}
 	if err != nil {
 		return unix.ErrnoName(err.(unix.Errno))
 	}
