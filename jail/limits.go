@@ -252,20 +252,31 @@ func (p *Process) watchLimits(a *arena.Arena, l policy.Limits) {
 		return
 	}
 	go func() {
-		for next := minLook; ; next = p.lookAtLimits(a, l) {
+		next, asleep := minLook, chan struct{}(nil)
+		for {
+			if asleep != nil { // nothing is used until a guest goes on
+				select {
+				case <-p.ended:
+					return
+				case <-asleep:
+				}
+			}
 			select {
 			case <-p.ended:
 				return
 			case <-time.After(next):
 			}
+			next, asleep = p.lookAtLimits(a, l)
 		}
 	}()
 }
 
 // lookAtLimits ends the jail at a limit, and says when to look again: before the
-// next can be reached, but not more than half of the time.
-func (p *Process) lookAtLimits(a *arena.Arena, l policy.Limits) time.Duration {
-	w, start, next, busy := p.w, time.Now(), maxLook, runtime.NumCPU()
+// next can be reached, but not more than half of the time. asleep, if not nil, is
+// closed when the guests do something again.
+func (p *Process) lookAtLimits(a *arena.Arena, l policy.Limits) (next time.Duration, asleep chan struct{}) {
+	w, start, busy := p.w, time.Now(), runtime.NumCPU()
+	next = maxLook
 	left := func(name string, bound any, left int64, speed int) {
 		if left < 0 {
 			w.reached(name, bound)
@@ -286,6 +297,10 @@ func (p *Process) lookAtLimits(a *arena.Arena, l policy.Limits) time.Duration {
 				processes[t.tgid] = append(processes[t.tgid], tid)
 			}
 			busy, cpu = max(min(busy, len(w.threads)), 1), w.cpuTime()
+			if w.idle() {
+				asleep = make(chan struct{})
+				w.asleep = asleep
+			}
 		})
 		if l.CPU > 0 {
 			left("cpu", l.CPU, int64(l.CPU+cpuSlack-cpu), 1)
@@ -296,7 +311,7 @@ func (p *Process) lookAtLimits(a *arena.Arena, l policy.Limits) time.Duration {
 			left("memory", l.Memory, l.Memory-held, memorySpeed)
 		}
 	}
-	return max(next, minLook, time.Since(start))
+	return max(next, minLook, time.Since(start)), asleep
 }
 
 // held is how many bytes of memory processes hold together, that of page tables

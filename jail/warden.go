@@ -71,9 +71,10 @@ type warden struct {
 	hostIgnored uint64
 	hostNice    int
 
-	loaded func(error) // tells Spawn, once
-	ended  bool        // every guest is being killed
-	err    error       // why, for Wait; nil is the end of task 1
+	loaded func(error)   // tells Spawn, once
+	asleep chan struct{} // see lookAtLimits; nil if nobody waits for it
+	ended  bool          // every guest is being killed
+	err    error         // why, for Wait; nil is the end of task 1
 	status unix.WaitStatus
 	usage  unix.Rusage
 }
@@ -227,6 +228,10 @@ func (w *warden) resume(t *thread) {
 			w.fail(&Error{Op: "exit", Err: fmt.Errorf("panic: %v\n%s", r, debug.Stack())})
 		}
 	}()
+	if w.asleep != nil {
+		close(w.asleep)
+		w.asleep = nil
+	}
 	t.next()
 }
 

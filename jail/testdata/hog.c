@@ -231,7 +231,9 @@ int main(int argc, char **argv)
 		printf("%s\n", strerrorname_np(take(1024 * MIB, MAP_PRIVATE)));
 		return 0;
 	}
-	if (!strcmp(how, "shared")) /* which no resource limit counts */
+	if (!strcmp(how, "late"))
+		usleep(300000);
+	if (!strcmp(how, "shared") || !strcmp(how, "late")) /* which no resource limit counts */
 		take_all(NULL);
 	if (!strcmp(how, "headless")) { /* whose first thread has ended */
 		pthread_create(&thread, NULL, take_all, NULL);
