@@ -324,11 +324,14 @@ func (h *prey) state() map[string]string {
 		}
 		p, _ := os.ReadFile(proc + "status")
 		for _, line := range regexp.MustCompile(`(?m)^(Umask|TracerPid|[UG]id|Groups|Sig[PBIC]\w+|ShdPnd|Cap\w+|NoNew\w+|Seccomp|Cpus_allowed):.*`).FindAllString(string(p), -1) {
-			name, value, _ := strings.Cut(line, ":")
+			name, value, _ := strings.Cut(line, ":\t")
+			if pending, err := strconv.ParseUint(value, 16, 64); err == nil && strings.HasSuffix(name, "Pnd") {
+				value = fmt.Sprintf("%016x", pending&^(1<<(unix.SIGURG-1))) // Go programs send themselves that
+			}
 			s[proc+name] = value
 		}
 		if pid == h.victim.Process.Pid {
-			s[proc+"state"] = regexp.MustCompile(`State:.*`).FindString(string(p))
+			s[proc+"state"] = regexp.MustCompile(`State:\s+[^RSD\s].*`).FindString(string(p)) // stopped, or dead
 		}
 		stat, _ := os.ReadFile(proc + "stat")
 		if f := strings.Fields(string(stat)); len(f) > 40 {

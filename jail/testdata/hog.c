@@ -75,8 +75,11 @@ static int one(const char *how, int i)
 	return -1;
 }
 
+static pthread_barrier_t all_there;
+
 static void *fork_all(void *unused)
 {
+	pthread_barrier_wait(&all_there);
 	while (one("tasks", 0) >= 0)
 		;
 	return unused;
@@ -86,6 +89,7 @@ static void *fork_all(void *unused)
 static int crowd(void)
 {
 	pthread_t t[8];
+	pthread_barrier_init(&all_there, NULL, 8);
 	for (int i = 0; i < 8; i++)
 		if (pthread_create(&t[i], NULL, fork_all, NULL))
 			return 1;
