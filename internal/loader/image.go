@@ -253,6 +253,7 @@ func (im *Image) segment(o *object, p *phdr, bias uint64, relative bool) error {
 const (
 	sysMmap   = 9
 	sysMunmap = 11
+	sysPrctl  = 157
 )
 
 // Batch adds the image's mappings to b. arenas are the descriptors of the

@@ -10,24 +10,30 @@ import (
 	"oubliette/internal/stub"
 )
 
-// The types of auxiliary vector entries that differ between stub and guest:
-// include/uapi/linux/auxvec.h.
+// The types of auxiliary vector entries: include/uapi/linux/auxvec.h.
 const (
 	atNull        = 0
 	atIgnore      = 1
 	atPhdr        = 3
 	atPhent       = 4
 	atPhnum       = 5
+	atPageSize    = 6
 	atBase        = 7
+	atFlags       = 8
 	atEntry       = 9
 	atUID         = 11
 	atEUID        = 12
 	atGID         = 13
 	atEGID        = 14
+	atPlatform    = 15
+	atHWCap       = 16
+	atClockTick   = 17
 	atSecure      = 23
 	atRandom      = 25
+	atHWCap2      = 26
 	atExecFn      = 31
 	atSysinfoEHDR = 33
+	atMinSigStack = 51
 )
 
 // maxAuxv is more entries than any kernel writes (AT_VECTOR_SIZE is below 30).
@@ -53,6 +59,14 @@ func (im *Image) Patch(base uint64) Patch {
 	return Patch{Phdr: im.Phdr, Phnum: im.Phnum, Base: im.Base(base), Entry: im.Entry, ExecFn: im.ExecFn}
 }
 
+// values are the entries of the auxiliary vector that p knows.
+func (p Patch) values() map[uint64]uint64 {
+	return map[uint64]uint64{
+		atPhdr: p.Phdr, atPhent: phdrSize, atPhnum: p.Phnum, atBase: p.Base, atEntry: p.Entry,
+		atUID: uint64(p.UID), atEUID: uint64(p.EUID), atGID: uint64(p.GID), atEGID: uint64(p.EGID), atSecure: 0,
+	}
+}
+
 // StackSize is how many bytes from the initial stack pointer PatchStack needs at
 // most: argc, the two lists with their ends, and the auxiliary vector. Fewer do
 // if the stack ends before.
@@ -74,10 +88,7 @@ func PatchStack(sp uint64, stack []byte, p Patch) ([]stub.Write, error) {
 		return nil, unix.EFAULT
 	}
 	le := binary.LittleEndian
-	values := map[uint64]uint64{
-		atPhdr: p.Phdr, atPhent: phdrSize, atPhnum: p.Phnum, atBase: p.Base, atEntry: p.Entry,
-		atUID: uint64(p.UID), atEUID: uint64(p.EUID), atGID: uint64(p.GID), atEGID: uint64(p.EGID), atSecure: 0,
-	}
+	values := p.values()
 	block := append([]byte(nil), stack[start:end]...)
 	writes := []stub.Write{{Addr: sp + uint64(start), Data: block}}
 	for ; len(block) > 0; block = block[16:] {
