@@ -5,7 +5,8 @@ package vfs
 import "time"
 
 // Clocked is a file system that stamps files with the clock of the jail it is
-// mounted in: a [Mem] or an overlay whose MemOptions name no clock. Other nodes
+// mounted in: a [Mem] or an overlay whose MemOptions name no clock, and files of
+// [NewText], [NewBytes] and [NewLink], which are as old as the mount. Other nodes
 // know the time themselves.
 type Clocked interface {
 	UseClock(now func() time.Time)
@@ -20,6 +21,12 @@ func (m *Mem) UseClock(now func() time.Time) {
 
 // UseClock is [Clocked].
 func (n *memNode) UseClock(now func() time.Time) { n.fs.UseClock(now) }
+
+// UseClock is [Clocked].
+func (n *textNode) UseClock(now func() time.Time) { n.attr.stamp(now()) }
+
+// UseClock is [Clocked].
+func (n *linkNode) UseClock(now func() time.Time) { n.attr.stamp(now()) }
 
 // UseClock is [Clocked].
 func (n *ovNode) UseClock(now func() time.Time) { n.o.mem.UseClock(now) }

@@ -73,6 +73,9 @@ func (d *Dentry) Attr() (Attr, error) {
 		a.Dev = anonymousDev
 		if d.mount != nil {
 			a.Dev = d.mount.dev
+			if d.parent == nil && !d.IsDir() { // alone in its file system
+				a.Ino = 1
+			}
 		}
 	}
 	return a, err

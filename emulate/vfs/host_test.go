@@ -603,3 +603,39 @@ func TestHostNoDescriptors(t *testing.T) {
 		}
 	}
 }
+
+// TestHostRepeatable: a listing has an order, and what changes by itself is not told.
+func TestHostRepeatable(t *testing.T) {
+	dir := t.TempDir()
+	names := []string{"a", "b", "c", "d", "e", "f", "g"}
+	for _, i := range []int{3, 6, 0, 2, 5, 1, 4} {
+		name := filepath.Join(dir, names[i])
+		if err := os.WriteFile(name, make([]byte, 5000), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.UtimesNanoAt(unix.AT_FDCWD, name, []unix.Timespec{{Sec: 77}, {Sec: 99}}, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	root := mustHost(t, dir, vfs.HostOptions{Repeatable: true})
+	list, err := root.(vfs.Directory).ReadDir()
+	var got []string
+	for _, e := range list {
+		got = append(got, e.Name)
+	}
+	if d := cmp.Diff(names, got); d != "" || err != nil {
+		t.Errorf("%v -want +got:\n%s", err, d)
+	}
+	n, err := lookup(root, "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if a, err := n.Attr(); err != nil || a.Atime.Sec != 99 || a.Mtime.Sec != 99 || a.Blocks != 16 {
+			t.Errorf("%+v %v", a, err)
+		}
+	}
+	if s, err := n.(vfs.StatFSer).StatFS(); err != nil || s.Blocks != 2*s.Bfree || s.Bfree != s.Bavail || s.Files != 2*s.Ffree {
+		t.Errorf("%+v %v", s, err)
+	}
+}

@@ -30,8 +30,20 @@ func (n *hostNode) Attr() (Attr, error) {
 	if err := n.stat(&a); err != nil {
 		return Attr{}, err
 	}
+	n.h.steady(&a)
 	n.attr, n.known = a, n.h.Frozen
 	return a, nil
+}
+
+// steady is HostOptions.Repeatable for attributes.
+func (h *host) steady(a *Attr) {
+	if !h.Repeatable {
+		return
+	}
+	a.Atime = a.Mtime
+	if a.IsRegular() {
+		a.Blocks = blocksOf(a.Size) * (blockSize / 512)
+	}
 }
 
 func (n *hostNode) stat(a *Attr) error {

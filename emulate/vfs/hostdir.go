@@ -5,6 +5,8 @@ package vfs
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -53,6 +55,9 @@ func (h *host) readDir(fd int) ([]DirEntry, error) {
 	for {
 		size, err := again(func() (int, error) { return unix.Getdents(fd, h.buf) })
 		if err != nil || size <= 0 {
+			if h.Repeatable {
+				slices.SortFunc(list, func(a, b DirEntry) int { return strings.Compare(a.Name, b.Name) })
+			}
 			return list, err
 		}
 		// struct linux_dirent64: ino, off, reclen, type, name.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -341,5 +342,25 @@ func TestFSMounts(t *testing.T) {
 	})
 	if d := cmp.Diff(strings.Fields("d. detc -etc/passwd dlib -lib/a Llink dtmp dtmp/inner dusr dusr/local dusr/local/lib -usr/local/lib/a dusr/share -usr/share/name"), got); d != "" || err != nil {
 		t.Error(d, err)
+	}
+}
+
+// TestMountFile: a file mounted by itself is as old as the clock says and has the same
+// inode number in every process.
+func TestMountFile(t *testing.T) {
+	ns := vfs.NewNamespace(vfs.NewMem(vfs.MemOptions{}).Root())
+	for path, n := range map[string]vfs.Node{"/a": vfs.NewBytes(0, []byte("x")), "/b": vfs.NewText(0, nil), "/c": vfs.NewLink("a")} {
+		n.(vfs.Clocked).UseClock(func() time.Time { return time.Unix(77, 0) })
+		if err := ns.Mount(path, n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	devices := make(map[uint64]bool)
+	for _, m := range ns.Mounts()[1:] {
+		a, err := m.Root.Attr()
+		if err != nil || a.Ino != 1 || devices[a.Dev] || a.Mtime.Sec != 77 || a.Ctime != a.Mtime || a.Atime != a.Mtime {
+			t.Errorf("%s: %+v %v", m.Path, a, err)
+		}
+		devices[a.Dev] = true
 	}
 }

@@ -22,8 +22,14 @@ type textNode struct {
 var staticInode atomic.Uint64
 
 func staticAttr(mode uint32) Attr {
-	now := unix.NsecToTimespec(time.Now().UnixNano())
-	return Attr{Ino: staticInode.Add(1), Mode: mode, Nlink: 1, BlockSize: blockSize, Atime: now, Mtime: now, Ctime: now}
+	a := Attr{Ino: staticInode.Add(1), Mode: mode, Nlink: 1, BlockSize: blockSize}
+	a.stamp(time.Now())
+	return a
+}
+
+func (a *Attr) stamp(t time.Time) {
+	a.Atime = unix.NsecToTimespec(t.UnixNano())
+	a.Mtime, a.Ctime = a.Atime, a.Atime
 }
 
 // NewText returns a read-only file with permission bits mode (0: 0444). text
