@@ -3,14 +3,19 @@
 package jail
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"reflect"
+	"strings"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // command is what Spawn takes from an exec.Cmd.
@@ -69,7 +74,12 @@ func (c *command) stdin(cmd *exec.Cmd) error {
 		if err != nil {
 			return err
 		}
-		c.files, c.close, c.parents = append(c.files, pr), append(c.close, pr), append(c.parents, pw)
+		c.files, c.close = append(c.files, pr), append(c.close, pr)
+		if fits(pw, r) { // so that it is there whenever the guest looks
+			_, err := io.Copy(pw, r)
+			return firstError(err, pw.Close())
+		}
+		c.parents = append(c.parents, pw)
 		c.copies = append(c.copies, func() error {
 			_, err := io.Copy(pw, r)
 			if isBrokenPipe(err) {
@@ -79,6 +89,33 @@ func (c *command) stdin(cmd *exec.Cmd) error {
 		})
 		return nil
 	}
+}
+
+// fits reports that r is in memory and that pipe w takes all of it at once: by default
+// no more than 1 MiB (fs.pipe-max-size).
+func fits(w *os.File, r io.Reader) bool {
+	size := 0
+	switch r := r.(type) {
+	case *bytes.Buffer:
+		size = r.Len()
+	case *bytes.Reader:
+		size = r.Len()
+	case *strings.Reader:
+		size = r.Len()
+	default:
+		return false
+	}
+	raw, err := w.SyscallConn()
+	if err != nil || size > math.MaxInt32 {
+		return false
+	}
+	room := 0
+	err = raw.Control(func(fd uintptr) {
+		if room, _ = unix.FcntlInt(fd, unix.F_GETPIPE_SZ, 0); room < size {
+			room, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, size) // -1: too much
+		}
+	})
+	return err == nil && room >= size
 }
 
 func (c *command) stdout(cmd *exec.Cmd) error {
