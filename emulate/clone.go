@@ -168,12 +168,18 @@ func (s *System) newTask(t *Task, a cloneArgs) *Task {
 		fs.refs = 1
 		n.FS = &fs
 	}
+	if f&unix.CLONE_CHILD_CLEARTID != 0 {
+		n.tidAddress = a.ChildTID
+	}
 	p := t.Process
 	if f&unix.CLONE_THREAD == 0 {
 		old := p
 		p = &Process{PID: n.TID, Parent: old, forker: t.TID, PGID: old.PGID, SID: old.SID, Rlimits: old.Rlimits, Exe: old.Exe,
 			strings: old.strings, Attr: old.Attr, Started: s.Now(), Threads: make(map[int]*Task), exitSig: int(a.ExitSignal & 0xff), uid: t.Cred.RUID,
-			tty: old.tty, chldIgnored: old.chldIgnored, chldCaught: old.chldCaught, chldNoWait: old.chldNoWait, chldNoStop: old.chldNoStop}
+			tty: old.tty, chldIgnored: old.chldIgnored, chldCaught: old.chldCaught, chldNoWait: old.chldNoWait, chldNoStop: old.chldNoStop, vm: new(vm)}
+		if f&unix.CLONE_VM != 0 {
+			p.vm = old.vm
+		}
 		if f&unix.CLONE_PARENT != 0 {
 			p.Parent, p.forker, p.exitSig, p.parentExeced = old.Parent, old.forker, old.exitSig, old.parentExeced
 		}

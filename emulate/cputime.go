@@ -54,8 +54,11 @@ func (c *Call) cpuTime(clock cpuClock) (int64, error) {
 			return 0, unix.EINVAL
 		}
 	}
-	if clock.kind == cpuVirt {
+	if clock.kind == cpuVirt || c.Sys.Repeatable {
 		u, err := t.Usage(clock.thread)
+		if clock.kind != cpuVirt {
+			u.User += u.System
+		}
 		return int64(u.User), err
 	}
 	d, err := t.Machine.CPUTime(clock.thread)
@@ -68,12 +71,28 @@ func (c *Call) cpuTime(clock cpuClock) (int64, error) {
 // Usage is what the task's process or thread has used, before execve too: the
 // host has another process since.
 func (t *Task) Usage(thread bool) (Usage, error) {
+	if t.Sys.Repeatable {
+		if thread {
+			return spent(t.used), nil
+		}
+		return spent(t.Process.used), nil
+	}
 	u, err := t.Machine.Usage(thread)
 	if err == nil && (!thread || t.TID == t.Process.PID) {
 		u.add(t.Process.beforeExec)
 	}
 	return u, err
 }
+
+// Spend adds to the CPU time of a task where runs are repeatable: what the host
+// measures is never the same.
+func (t *Task) Spend(d time.Duration) {
+	t.used += d
+	t.Process.used += d
+}
+
+// spent is CPU time d and nothing else, which getrusage(2) may leave out.
+func spent(d time.Duration) Usage { return Usage{User: d - d/2, System: d / 2} }
 
 func getrusage(c *Call) (uint64, error) {
 	who, usage := c.Int(0), c.Addr(1)

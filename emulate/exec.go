@@ -171,10 +171,10 @@ func (s *System) running(d *vfs.Dentry) error {
 // becomes the leader and only thread, dispositions are cut.
 func (t *Task) CommitExec(exe *vfs.Dentry, comm string, args, env []string) {
 	s, p := t.Sys, t.Process
-	for tid, other := range p.Threads {
+	for _, other := range p.Tasks() {
 		if other != t {
-			delete(p.Threads, tid)
-			delete(s.tasks, tid)
+			delete(p.Threads, other.TID)
+			delete(s.tasks, other.TID)
 			other.release()
 		}
 	}
@@ -184,7 +184,7 @@ func (t *Task) CommitExec(exe *vfs.Dentry, comm string, args, env []string) {
 	}
 	delete(p.Threads, t.TID)
 	delete(s.tasks, t.TID)
-	t.TID = p.PID
+	t.TID, t.tidAddress, p.vm = p.PID, 0, new(vm)
 	p.Threads[t.TID] = t
 	s.tasks[t.TID] = t
 	p.timers.drop(&s.ipc)

@@ -49,11 +49,11 @@ func mremap(c *Call) (uint64, error) {
 	}
 	defer c.Sys.placing.unlock()
 	if oldSize == 0 || newSize > oldSize { // 0: another mapping of the same pages
-		at, name, err := c.Task.fileOffset(oldAddr)
+		m, err := c.Task.mappingAt(oldAddr)
 		if err != nil {
 			return 0, err
 		}
-		if name != "" && (newSize > arena.Stride || at%arena.Stride > arena.Stride-newSize || name == "/memfd:"+arena.SharedName) {
+		if m.name != "" && (newSize > arena.Stride || m.offset%arena.Stride > arena.Stride-newSize || m.name == "/memfd:"+arena.SharedName) {
 			return 0, unix.ENOMEM
 		}
 	}
@@ -68,14 +68,14 @@ func remap_file_pages(c *Call) (uint64, error) {
 		return 0, err
 	}
 	defer c.Sys.placing.unlock()
-	at, name, err := c.Task.fileOffset(start)
+	m, err := c.Task.mappingAt(start)
 	if err != nil {
 		return 0, err
 	}
 	args := c.Args
-	switch name {
+	switch m.name {
 	case "/memfd:" + arena.OwnName:
-		e, _, ok := c.Sys.Mapped(fdtable.ArenaOwn, int64(at))
+		e, _, ok := c.Sys.Mapped(fdtable.ArenaOwn, int64(m.offset))
 		if !ok {
 			return 0, unix.EINVAL
 		}
@@ -86,7 +86,7 @@ func remap_file_pages(c *Call) (uint64, error) {
 		if end := pageAlign(uint64(attr.Size)); size > end || pgoff > (end-size)/pageSize {
 			return 0, unix.EINVAL
 		}
-		args[3] += at / arena.Stride * (arena.Stride / pageSize)
+		args[3] += m.offset / arena.Stride * (arena.Stride / pageSize)
 	case "", "/dev/zero": // memory, shared or not, of no file
 	default:
 		return 0, unix.EINVAL
@@ -97,12 +97,19 @@ func remap_file_pages(c *Call) (uint64, error) {
 // pageAlign is PAGE_ALIGN, which makes 0 of the last page's addresses.
 func pageAlign(n uint64) uint64 { return (n + pageSize - 1) &^ (pageSize - 1) }
 
-// fileOffset tells what offset of which file the task has mapped at addr, by the
-// host's name; "" is no file.
-func (t *Task) fileOffset(addr uint64) (offset uint64, name string, err error) {
+// mapping is what a guest has mapped of a file, zero for none.
+type mapping struct {
+	name   string // the host's
+	inode  string // with the device
+	offset uint64
+	shared bool
+}
+
+// mappingAt tells what the task has mapped at addr.
+func (t *Task) mappingAt(addr uint64) (m mapping, err error) {
 	text, err := t.Machine.ProcFile("maps")
 	if err != nil {
-		return 0, "", err
+		return m, err
 	}
 	for line := range bytes.Lines(text) {
 		f := bytes.Fields(line) // range perms offset dev inode name
@@ -114,14 +121,14 @@ func (t *Task) fileOffset(addr uint64) (offset uint64, name string, err error) {
 		end, err2 := strconv.ParseUint(string(to), 16, 64)
 		off, err3 := strconv.ParseUint(string(f[2]), 16, 64)
 		if err1 != nil || err2 != nil || err3 != nil {
-			return 0, "", unix.EFAULT
+			return m, unix.EFAULT
 		}
 		if start <= addr && addr < end {
 			if string(f[4]) == "0" { // the inode: [stack] and its like
-				return 0, "", nil
+				return m, nil
 			}
-			return off + addr - start, string(f[5]), nil
+			return mapping{string(f[5]), string(f[3]) + " " + string(f[4]), off + addr - start, f[1][3] == 's'}, nil
 		}
 	}
-	return 0, "", nil // the kernel says EFAULT
+	return m, nil // the kernel says EFAULT
 }

@@ -249,6 +249,7 @@ func set_tid_address(c *Call) (uint64, error) {
 	if _, err := c.Kernel(); err != nil {
 		return 0, err
 	}
+	c.Task.tidAddress = c.Addr(0)
 	return uint64(c.Task.TID), nil
 }
 

@@ -105,7 +105,7 @@ func (k *proc) taskRows() []*procRow {
 		{name: "sessionid", mode: 0o444, text: says("4294967295")},
 		{name: "setgroups", mode: 0o644, text: says("allow\n")},
 		{name: "smaps", mode: 0o444, private: ptrace, text: host("smaps", procMaps)},
-		{name: "smaps_rollup", mode: 0o444, private: ptrace, text: host("smaps_rollup", asIs)},
+		{name: "smaps_rollup", mode: 0o444, private: ptrace, text: host("smaps_rollup", procMaps)},
 		{name: "stack", mode: 0o400, text: refuses(unix.EPERM)},
 		{name: "stat", mode: 0o444, text: procStat},
 		{name: "statm", mode: 0o444, text: procStatm},

@@ -109,7 +109,14 @@ func (k *proc) cpuinfo(procAt) ([]byte, error) {
 	if err != nil {
 		return nil, unix.EIO
 	}
-	blocks := bytes.SplitAfter(text, []byte("\n\n"))
+	var fixed []byte
+	for line := range bytes.Lines(text) {
+		if k.s.Repeatable && bytes.HasPrefix(line, []byte("cpu MHz")) {
+			line = []byte("cpu MHz\t\t: 1000.000\n") // rdtsc shows nanoseconds
+		}
+		fixed = append(fixed, line...)
+	}
+	blocks := bytes.SplitAfter(fixed, []byte("\n\n"))
 	k.cpus = bytes.Join(blocks[:min(max(k.s.CPUs, 1), len(blocks))], nil)
 	return k.cpus, nil
 }
@@ -178,7 +185,10 @@ func (k *proc) meminfo(procAt) ([]byte, error) {
 	}
 	m := k.s.Current.ram()
 	total, free, buffers, shmem := m.total>>10, m.free>>10, m.buffers>>10, m.shared>>10
-	cached := hostCached(total - min(free+buffers, total))
+	cached := uint64(0)
+	if !k.s.Repeatable {
+		cached = hostCached(total - min(free+buffers, total))
+	}
 	known := map[string]uint64{"MemTotal": total, "MemFree": free, "MemAvailable": min(free+buffers+cached, total),
 		"Buffers": buffers, "Cached": cached, "Shmem": shmem, "CommitLimit": total / 2, "VmallocTotal": 1<<35 - 1,
 		"Hugepagesize": 2048, "DirectMap2M": total}

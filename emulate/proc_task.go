@@ -5,6 +5,7 @@ package emulate
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -49,6 +50,10 @@ func procStat(a procAt) ([]byte, error) {
 			return nil, unix.ESRCH
 		}
 		copy(f[3:], strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:])))
+		f[23] = a.s.lessReserved(f[23], 1)
+		if a.s.Repeatable {
+			f[9], f[24], f[42], f[43] = "4194304", "0", "0", "0" // PF_RANDOMIZE
+		}
 		if u, err = t.Usage(a.t != nil); err != nil {
 			return nil, unix.ESRCH
 		}
@@ -86,7 +91,40 @@ func procStatm(a procAt) ([]byte, error) {
 	if _, err := a.task(); err != nil && a.alive() == nil {
 		return []byte("0 0 0 0 0 0 0\n"), nil
 	}
-	return host("statm", asIs)(a)
+	return host("statm", func(a procAt, _ *Task, p []byte) []byte {
+		f := strings.Fields(string(p)) // size resident shared text lib data dt
+		f[0] = a.s.lessReserved(f[0], pageSize)
+		if a.s.Repeatable {
+			f[1], f[2] = "0", "0"
+		}
+		return []byte(strings.Join(f, " ") + "\n")
+	})(a)
+}
+
+// lessReserved is a size of the host's in units, without what is reserved.
+func (s *System) lessReserved(size string, unit uint64) string {
+	n, _ := strconv.ParseUint(size, 10, 64)
+	return strconv.FormatUint(n-min(n, s.Reserved/unit), 10)
+}
+
+// inUse begins the lines of status and smaps that tell how much memory is in use,
+// which where runs are repeatable is not told.
+var inUse = []string{"VmHWM", "VmRSS", "Rss", "VmPTE", "VmSwap", "Pss", "Shared_", "Private_", "Referenced", "Anonymous", "KSM",
+	"LazyFree", "AnonHugePages", "ShmemPmdMapped", "FilePmdMapped", "Swap", "THPeligible", "voluntary_ctxt", "nonvoluntary_ctxt"}
+
+// figures is line, of status or smaps, as the guest may know it.
+func (s *System) figures(line []byte) []byte {
+	name, value, _ := strings.Cut(string(line), ":")
+	number, kib := strings.CutSuffix(strings.TrimSpace(value), " kB")
+	switch {
+	case name == "VmPeak" || name == "VmSize":
+		return fmt.Appendf(nil, "%s:\t%8s kB\n", name, s.lessReserved(number, 1<<10))
+	case !s.Repeatable || !slices.ContainsFunc(inUse, func(p string) bool { return strings.HasPrefix(name, p) }):
+		return line
+	case kib:
+		return []byte(strings.Replace(string(line), number, fmt.Sprintf("%*d", len(number), 0), 1))
+	}
+	return []byte(name + ":\t0\n")
 }
 
 // procAuxv is the auxiliary vector, read from where the process found it: behind
@@ -146,7 +184,7 @@ func procStatus(a procAt) ([]byte, error) {
 		if v, ok := ours[string(name)]; ok {
 			fmt.Fprintf(&b, "%s:\t%s\n", name, v)
 		} else {
-			b.Write(line)
+			b.Write(a.s.figures(line))
 		}
 	}
 	return b.Bytes(), nil
@@ -222,7 +260,7 @@ func procMaps(a procAt, _ *Task, text []byte) []byte {
 	for line := range bytes.Lines(text) {
 		f := bytes.Fields(line) // range perms offset dev inode name
 		if len(f) < 6 || !bytes.HasPrefix(f[5], []byte("/")) || !bytes.Contains(f[0], []byte("-")) {
-			out = append(out, line...)
+			out = append(out, a.s.figures(line)...)
 			continue
 		}
 		off, _ := strconv.ParseInt(string(f[2]), 16, 64)

@@ -3,6 +3,7 @@
 package emulate
 
 import (
+	"maps"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -19,7 +20,7 @@ const maxPID = 1 << 22
 func (s *System) NewInit(root *vfs.Dentry, cred Cred, fds *fdtable.Table) *Task {
 	s.tasks = make(map[int]*Task)
 	s.processes = make(map[int]*Process)
-	p := &Process{PID: 1, PGID: 1, SID: 1, Threads: make(map[int]*Task), exitSig: int(unix.SIGCHLD), Started: s.Now()}
+	p := &Process{PID: 1, PGID: 1, SID: 1, Threads: make(map[int]*Task), exitSig: int(unix.SIGCHLD), Started: s.Now(), vm: new(vm)}
 	t := &Task{TID: 1, Process: p, Sys: s, FDs: fds, Cred: cred,
 		FS: &FSContext{Root: root, Cwd: root, Umask: 0o022, refs: 1}}
 	p.Threads[1] = t
@@ -80,10 +81,15 @@ func (p *Process) Leader() *Task {
 	if t := p.Threads[p.PID]; t != nil {
 		return t
 	}
-	for _, t := range p.Threads {
-		return t
+	if all := p.Tasks(); len(all) > 0 {
+		return all[0]
 	}
 	return nil
+}
+
+// Tasks returns the process's threads in ascending order of tid.
+func (p *Process) Tasks() []*Task {
+	return slices.SortedFunc(maps.Values(p.Threads), func(a, b *Task) int { return a.TID - b.TID })
 }
 
 // Zombie reports that the process has ended and was not waited for.
@@ -106,6 +112,7 @@ func (s *System) ExitTask(t *Task, status unix.WaitStatus, u Usage) {
 	}
 	delete(s.tasks, t.TID)
 	delete(p.Threads, t.TID)
+	t.ClearTID()
 	t.release()
 	if len(p.Threads) > 0 {
 		p.orphan(func(forker int) bool { return forker == t.TID })
@@ -133,7 +140,9 @@ func (t *Task) release() {
 func (t *Task) AtExit(fn func()) { t.atExit = append(t.atExit, fn) }
 
 func (s *System) exitProcess(p *Process, status unix.WaitStatus, u Usage) {
-	u.add(p.beforeExec)
+	if u.add(p.beforeExec); s.Repeatable {
+		u = spent(p.used)
+	}
 	p.state, p.status, p.selfUsage = zombie, status, u
 	s.zombies++
 	defer p.ended.Wake()
@@ -185,7 +194,7 @@ func (p *Process) orphan(of func(forker int) bool) {
 
 // bereave sends the PR_SET_PDEATHSIG of p's threads, whose parent has ended.
 func (p *Process) bereave(parent *Process) {
-	for _, t := range p.Threads {
+	for _, t := range p.Tasks() {
 		if t.DeathSignal != 0 {
 			_ = t.Machine.Signal(Signal{Number: t.DeathSignal, PID: parent.PID, UID: parent.uid}, true)
 		}

@@ -77,10 +77,24 @@ func (c *Call) setLimit(t *Task, resource uint32, r unix.Rlimit, addr uint64) er
 			return unix.EPERM
 		}
 		args := [6]uint64{0, uint64(resource), addr}
+		if more := c.Sys.WithReserved(r); more != r && resource == unix.RLIMIT_AS {
+			if err := c.WriteValue(addr, more); err != nil {
+				return err
+			}
+			defer func() { _ = c.WriteValue(addr, r) }()
+		}
 		if _, err := c.Task.Machine.Native(sysno.Prlimit64, args); err != nil {
 			return err
 		}
 	}
 	limits[resource] = r
 	return nil
+}
+
+// WithReserved is a limit on a guest's address space as the host must have it.
+func (s *System) WithReserved(l unix.Rlimit) unix.Rlimit {
+	for _, p := range []*uint64{&l.Cur, &l.Max} {
+		*p += min(s.Reserved, unix.RLIM_INFINITY-*p)
+	}
+	return l
 }

@@ -93,6 +93,24 @@ func sched_setaffinity(c *Call) (uint64, error) {
 	return 0, nil
 }
 
+// sched_yield lets others go first where one guest thread runs at a time.
+func sched_yield(c *Call) (uint64, error) {
+	if c.Sys.Repeatable {
+		c.Task.Yielded = true
+		return 0, nil
+	}
+	return c.Kernel()
+}
+
+// rseq would have the kernel write the host's CPU into the guest's memory; without it
+// the C library asks getcpu(2).
+func rseq(c *Call) (uint64, error) {
+	if c.Sys.Repeatable {
+		return 0, unix.ENOSYS
+	}
+	return c.Kernel()
+}
+
 func sched_getscheduler(c *Call) (uint64, error) {
 	t, err := c.targetTask(0)
 	if err != nil {

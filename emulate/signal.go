@@ -247,6 +247,18 @@ func pause(c *Call) (uint64, error) {
 	return 0, ERESTARTNOHAND
 }
 
+func rt_sigsuspend(c *Call) (uint64, error) {
+	unewset, sigsetsize := c.Addr(0), c.Size(1)
+	if sigsetsize != 8 {
+		return 0, unix.EINVAL
+	}
+	var mask uint64
+	if err := c.ReadValue(unewset, &mask); err != nil {
+		return 0, err
+	}
+	return c.WithSignalMask(&mask, func() (uint64, error) { return pause(c) })
+}
+
 func rt_sigtimedwait(c *Call) (uint64, error) {
 	set, uinfo, timeout, size := c.Addr(0), c.Addr(1), c.Addr(2), c.Size(3)
 	if size != 8 {

@@ -59,18 +59,17 @@ func (c *Call) setUTS(s *string) error {
 	return nil
 }
 
-// ram is how much there is for a task, in bytes: the host's, or what its data or
-// address space may hold if that is less.
+// ram is how much there is for a task, in bytes: the host's, or where runs are
+// repeatable 4 GiB, or what its data or address space may hold if that is less.
 type ram struct{ total, free, shared, buffers uint64 }
 
 func (t *Task) ram() ram {
 	var s unix.Sysinfo_t
-	if err := unix.Sysinfo(&s); err != nil {
-		return ram{total: 1 << 30, free: 1 << 29}
+	m := ram{total: 4 << 30, free: 2 << 30}
+	if !t.Sys.Repeatable && unix.Sysinfo(&s) == nil {
+		unit := uint64(max(s.Unit, 1))
+		m = ram{uint64(s.Totalram) * unit, uint64(s.Freeram) * unit, uint64(s.Sharedram) * unit, uint64(s.Bufferram) * unit}
 	}
-	unit := uint64(max(s.Unit, 1))
-	m := ram{uint64(s.Totalram) * unit, uint64(s.Freeram) * unit,
-		uint64(s.Sharedram) * unit, uint64(s.Bufferram) * unit}
 	if limit := min(t.Limit(unix.RLIMIT_AS), t.Limit(unix.RLIMIT_DATA)); limit < m.total {
 		m = ram{total: limit, free: min(limit, m.free)}
 	}

@@ -3,6 +3,8 @@
 package emulate
 
 import (
+	"time"
+
 	"golang.org/x/sys/unix"
 
 	"oubliette/emulate/vfs"
@@ -19,8 +21,17 @@ type System struct {
 	Hostname string
 	Domain   string // NIS domain name, "(none)" if empty
 	CPUs     int    // what sched_getaffinity and /proc/cpuinfo show
-	HideVDSO bool   // the clock is not the host one
+	HideVDSO bool   // the clock is not the host one, or addresses are not the kernel's
 	Limits   Limits
+	// Repeatable: the clock is virtual, and one guest thread runs at a time. Calls
+	// that would sleep or wake others in the kernel are answered here, and figures
+	// that are the host's, such as of memory in use, are made up.
+	Repeatable bool
+	// Away is how many functions of [Call.Go] run.
+	Away int
+	// Reserved is how much of each process's address space the host has mapped so
+	// that nothing else lies there, in bytes.
+	Reserved uint64
 	// Changed, if not nil, is told the path of what the current call makes,
 	// opens for writing, changes or removes.
 	Changed func(path string)
@@ -48,8 +59,9 @@ type System struct {
 	scratch [stringChunk]byte
 	ptys    ptys
 	locks   locks
-	mapped  map[slot]*vfs.Dentry // what was put in the guest's memory, by where it lies
-	buf     []byte               // see chunk
+	futexes map[futexKey][]*futexWaiter // where Repeatable; the oldest first
+	mapped  map[slot]*vfs.Dentry        // what was put in the guest's memory, by where it lies
+	buf     []byte                      // see chunk
 }
 
 // Limits bounds a whole jail; 0 is no bound. The rest is counted.
@@ -103,6 +115,8 @@ type Process struct {
 	selfUsage, childUsage Usage         // of the ended process; of its reaped children
 	beforeExec            Usage         // of the host processes it was before execve
 	signalled             fdtable.Queue // woken when a signal was sent to it
+	used                  time.Duration // CPU time, where runs are repeatable
+	vm                    *vm
 	timers                processTimers
 	shm                   shmAttached
 	undoes                bool // it has semaphores to adjust at its end
@@ -132,8 +146,12 @@ type Task struct {
 	// DeathSignal is PR_SET_PDEATHSIG: what the task gets when its parent
 	// exits. A new task has none.
 	DeathSignal int
+	// Yielded is set by sched_yield(2) where runs are repeatable: others go first.
+	Yielded bool
 
-	atExit []func()
+	used       time.Duration // CPU time, where runs are repeatable
+	tidAddress uint64        // see ClearTID
+	atExit     []func()
 }
 
 // FSContext is what CLONE_FS shares: struct fs_struct.

@@ -110,6 +110,7 @@ func (c *Call) Go(fn func() error, interrupt func()) error {
 	var err error
 	done := false
 	host := c.Sys.Host
+	c.Sys.Away++
 	go func() {
 		e, panicked := error(nil), any(nil)
 		func() {
@@ -117,6 +118,7 @@ func (c *Call) Go(fn func() error, interrupt func()) error {
 			e = fn()
 		}()
 		host.Post(func() {
+			c.Sys.Away--
 			if panicked != nil {
 				panic(panicked) // the jail's end, not the program's
 			}

@@ -14,20 +14,21 @@ import (
 )
 
 // virtualClock is the guest's time under policy.Time: it starts where the policy
-// says, moves on by tick when it is asked, and jumps to the next timer when every
-// task sleeps. So a run takes the same time every time.
+// says, moves on by tick with each call that stops, and jumps to the next timer when
+// every task sleeps. So a run takes the same time every time; see turns.
 //
-// A task that computes without asking is waited for; timers that fall due
-// meanwhile by the host's clock fire then, for the guest may be spinning until one
-// does.
+// While something that comes from outside is waited for it does not jump: timers fall
+// due by the host's clock then.
 type virtualClock struct {
 	start  time.Time
 	passed time.Duration
 	timers timerHeap
+	pace   *timer // that the host's clock has been asked for, by
+	host   *time.Timer
 }
 
-// tick is how long asking for the time takes.
-const tick = time.Microsecond
+// tick is how long a call takes, or an rdtsc: about what it does.
+const tick = 10 * time.Microsecond
 
 // uptime is what CLOCK_MONOTONIC shows at the start: a machine that has booted.
 const uptime = 1000 * time.Second
@@ -63,6 +64,9 @@ func (h *timerHeap) Pop() any {
 // pending reports that there is a timer.
 func (c *virtualClock) pending() bool { return len(c.timers) > 0 }
 
+// due reports that the earliest timer has expired.
+func (c *virtualClock) due() bool { return c.pending() && c.timers[0].at <= c.passed }
+
 // fire jumps to the earliest timer and runs it.
 func (c *virtualClock) fire() {
 	t := heap.Pop(&c.timers).(*timer)
@@ -79,8 +83,19 @@ func (w *warden) chooseClock(j *Jail, t policy.Time) error {
 	if j.Clock != nil {
 		return &Error{Op: "policy", Err: errors.New("both Jail.Clock and Policy.Time are set; leave one out")}
 	}
-	w.virtual = &virtualClock{start: t.Start}
+	w.virtual, w.turns = &virtualClock{start: t.Start}, &turns{}
 	return nil
+}
+
+// tick lets t spend a call's time and returns when it began.
+func (w *warden) tick(t *thread) time.Duration {
+	v := w.virtual
+	if v == nil {
+		return 0
+	}
+	v.passed += tick
+	t.task.Spend(tick)
+	return v.passed - tick
 }
 
 // hostClock reports that the guest may see the host's time.
@@ -98,10 +113,8 @@ func (w *warden) Gettime(clock int32) (int64, error) {
 	wall := clock == unix.CLOCK_REALTIME || clock == unix.CLOCK_REALTIME_COARSE || clock == unix.CLOCK_TAI
 	switch v := w.virtual; {
 	case v != nil && wall:
-		v.passed += tick
 		return v.start.Add(v.passed).UnixNano(), nil
 	case v != nil:
-		v.passed += tick
 		return int64(uptime + v.passed), nil
 	case w.clock != nil && wall:
 		return w.clock().UnixNano(), nil
@@ -118,9 +131,9 @@ func (w *warden) AfterFunc(d time.Duration, fn func()) (stop func()) {
 			fn()
 		}
 	}
-	host := time.AfterFunc(d, func() { w.box.post(once) })
 	v := w.virtual
 	if v == nil {
+		host := time.AfterFunc(d, func() { w.box.post(once) })
 		return func() {
 			done = true
 			host.Stop()
@@ -130,22 +143,41 @@ func (w *warden) AfterFunc(d time.Duration, fn func()) (stop func()) {
 	heap.Push(&v.timers, t)
 	return func() {
 		done = true
-		host.Stop()
 		if t.index >= 0 {
 			heap.Remove(&v.timers, t.index)
 		}
 	}
 }
 
-// idle reports that every guest thread sleeps in a handler, and none
-// waits for what it dialled outside.
-func (w *warden) idle() bool {
-	for _, t := range w.threads {
-		if !t.parked {
-			return false
-		}
+// outsideBusy reports that something is to come from outside: from what was dialled, or
+// from a stream that a task reads, or that a call is let through.
+func (w *warden) outsideBusy() bool {
+	return w.meters.waiting > 0 || w.outside != nil && w.outside.busy > 0 || w.streams.waitingFor(unix.POLLIN)
+}
+
+// stop forgets what keepPace has asked for.
+func (c *virtualClock) stop() {
+	if c.pace != nil {
+		c.host.Stop()
 	}
-	return len(w.loading) == 0 && w.meters.waiting == 0 && (w.outside == nil || w.outside.busy == 0)
+	c.pace = nil
+}
+
+// keepPace asks the host's clock for the earliest timer.
+func (w *warden) keepPace() {
+	v := w.virtual
+	if !v.pending() || v.pace == v.timers[0] {
+		return
+	}
+	t := v.timers[0]
+	v.stop()
+	v.pace, v.host = t, time.AfterFunc(t.at-v.passed, func() {
+		w.box.post(func() {
+			if v.pace = nil; v.pending() && v.timers[0] == t && w.quiet() {
+				v.fire()
+			}
+		})
+	})
 }
 
 // rdtsc answers the instruction where the clock is not the host's; it faults
@@ -167,6 +199,7 @@ func (t *thread) rdtsc() bool {
 	default:
 		return false
 	}
+	t.w.tick(t)
 	ns, err := t.w.Gettime(unix.CLOCK_MONOTONIC)
 	if err != nil {
 		return false

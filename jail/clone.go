@@ -31,7 +31,7 @@ func (t *thread) Clone(r emulate.CloneRequest) (emulate.Machine, error) {
 	}
 	t.cloning = true
 	defer func() {
-		t.cloning = false
+		t.cloning, t.vforking = false, false
 		t.w.disown(t.tid)
 	}()
 	var child *thread
@@ -81,6 +81,10 @@ func (t *thread) adopt(r emulate.CloneRequest, child *thread) (*thread, error) {
 	child.regs = t.regs
 	child.lastCPU = t.lastCPU
 	child.maybePending = false
+	child.moves()
+	if r.Flags&unix.CLONE_VFORK != 0 {
+		child.vforker, t.vforking = t, true
+	}
 	if child.task, err = r.Child(child); err != nil {
 		return child, err
 	}
@@ -105,6 +109,7 @@ func (t *thread) firstStop() error {
 		if int(ws>>16) == unix.PTRACE_EVENT_STOP {
 			break
 		}
+		t.moves()
 		_ = ptrace.Cont(t.tid, 0)
 	}
 	var now ptrace.Regs
@@ -115,6 +120,6 @@ func (t *thread) firstStop() error {
 		regs.Orig_rax = ^uint64(0)
 		_ = ptrace.SetRegs(t.tid, &regs)
 	}
-	_ = ptrace.Cont(t.tid, 0)
+	t.cont(0)
 	return nil
 }

@@ -69,6 +69,46 @@
 // files that no mount shows, names that no rule allows. [Jail.Logger] gets the records
 // that policy.Policy.Audit asks for, and [Jail.Trace] every call.
 //
+// # Repeatable runs
+//
+// With Seed and Time of the policy a run is a function of its inputs: what it prints,
+// the files it makes, every call in its order with its result and time ([Jail.Trace])
+// are the same in each run, on each machine that has the same programs.
+//
+//   - Time is virtual. A call takes 10 µs, computing none, and when all tasks sleep it
+//     is at once as late as the next timer says. CPU time follows from it.
+//   - Random numbers come from the seed, and so does the program's address; libraries,
+//     heap and stack lie where they lie in every run, whatever the kernel. This needs
+//     Seed alone, or Jail.Random.
+//   - One guest thread runs at a time, from a stop to its next, and which of those that
+//     could is next is drawn from the seed: another seed tries another order. To the
+//     guest there is one CPU, unless Identity says more. This needs Time alone.
+//   - Memory in use, load, free space, times of access and what else changes by itself
+//     on the host is fixed: numbers of resident pages and faults are 0. Listings of
+//     host directories are sorted.
+//
+// It ends here:
+//
+//   - Who computes for a second of CPU time while another thread of the process could
+//     run, for ten while another process could, or until a timer that a task waits for
+//     is due, is interrupted wherever it stands. Programs that spin on shared memory
+//     live by that; [Stats].Disorder counts it. Between stops nothing else interrupts,
+//     so races of threads are the same races each time.
+//   - Instructions that ask the processor: rdrand, rdseed, cpuid, rdpid, and code that
+//     libraries choose by its model.
+//   - What comes from outside when it comes: network, pipes, terminals, signals of the
+//     caller's. Until it has come the clock goes at the host's pace. A regular file, and
+//     a cmd.Stdin that is a bytes.Buffer, bytes.Reader or strings.Reader of up to 1 MiB,
+//     is there from the start. A call that the policy allows natively beyond
+//     [policy.Native], if it waits.
+//   - Host mounts: files, their inode and device numbers and times of change are the
+//     host's, which also stamps what is written through.
+//   - The caller's resource limits, which the guest has; an unlimited stack moves the
+//     libraries. Limits, ITIMER_PROF and ITIMER_VIRTUAL count the host's time.
+//
+// The fixed addresses cost 16 TiB of address space in which nothing lies, and programs
+// built for -fsanitize=thread or memory, which want other addresses, do not run.
+//
 // # What the host sees
 //
 // Every guest process is a child of the calling process that runs a one-page stub

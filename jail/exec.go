@@ -40,6 +40,8 @@ type newImage struct {
 	stopped bool
 	regs    ptrace.Regs
 	walls   []wallCall
+	stack   []byte        // as the kernel has built it for the stub
+	place   *loader.Stack // nil: the guest has that one
 }
 
 // Exec replaces the process by a fresh stub running r: the kernel never sees a
@@ -190,6 +192,16 @@ func (n *newImage) fill(im *loader.Image, r emulate.ExecRequest, state emulate.S
 	if err := ptrace.GetRegs(n.tid, &n.regs); err != nil {
 		return gone(err)
 	}
+	n.stack = make([]byte, loader.StackSize(len(im.Args), len(r.Env)))
+	size, err := ptrace.Read(n.tid, n.stack, n.regs.Rsp)
+	if err != nil {
+		return gone(err)
+	}
+	n.stack = n.stack[:size]
+	if w.seeded {
+		n.place = loader.NewStack(im.Args, r.Env, im.ExecFn, w.hostLimits[unix.RLIMIT_STACK].Cur)
+		w.sys.Reserved = n.place.Reserved()
+	}
 	var b stub.Batch
 	if err := w.batch(&b, im, n, state); err != nil {
 		return err
@@ -226,7 +238,7 @@ func (n *newImage) fill(im *loader.Image, r emulate.ExecRequest, state emulate.S
 	if err := w.walls.check(&b, n); err != nil {
 		return gone(err)
 	}
-	return n.patchStack(im, r)
+	return n.patchStack(im)
 }
 
 // batch lists what the stub does.
@@ -249,9 +261,16 @@ func (w *warden) batch(b *stub.Batch, im *loader.Image, n *newImage, state emula
 	if w.box.bell == 0 {
 		call(unix.SYS_CLONE, unix.CLONE_PARENT|uint64(unix.SIGCHLD), 0, 0, 0, 0)
 	}
+	sp := n.regs.Rsp
+	if n.place != nil {
+		most := w.hostLimits[unix.RLIMIT_AS].Max
+		limit(unix.RLIMIT_AS, unix.Rlimit{Cur: most, Max: most})
+		n.place.Batch(b)
+		sp = n.place.SP
+	}
 	im.Batch(b, arenaFDs)
 	if im.ExecStack {
-		call(unix.SYS_MPROTECT, n.regs.Rsp&^4095, 4096,
+		call(unix.SYS_MPROTECT, sp&^4095, 4096,
 			unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC|unix.PROT_GROWSDOWN)
 	}
 	w.batchSignals(b, state)
@@ -261,14 +280,14 @@ func (w *warden) batch(b *stub.Batch, im *loader.Image, n *newImage, state emula
 	pending := min(maxPending, w.hostLimits[unix.RLIMIT_SIGPENDING].Cur)
 	limit(unix.RLIMIT_SIGPENDING, unix.Rlimit{Cur: pending, Max: pending})
 	for _, r := range []int{unix.RLIMIT_AS, unix.RLIMIT_DATA, unix.RLIMIT_STACK, unix.RLIMIT_CPU} {
-		if limits[r] != w.hostLimits[r] || r == unix.RLIMIT_CPU && limits[r].Max != unix.RLIM_INFINITY {
+		if limits[r] != w.hostLimits[r] || r == unix.RLIMIT_CPU && limits[r].Max != unix.RLIM_INFINITY || r == unix.RLIMIT_AS && n.place != nil {
 			limit(r, n.left(r, limits[r]))
 		}
 	}
 	if nice := n.owner.task.Attr.Nice; nice > w.hostNice { // a new process has the warden's
 		call(unix.SYS_SETPRIORITY, unix.PRIO_PROCESS, 0, uint64(nice))
 	}
-	if w.sys.HideVDSO {
+	if !w.hostClock() {
 		call(unix.SYS_PRCTL, unix.PR_SET_TSC, unix.PR_TSC_SIGSEGV, 0, 0, 0)
 	}
 	w.walls.late(b, n, w.parts.ids)
@@ -280,9 +299,13 @@ func (w *warden) batch(b *stub.Batch, im *loader.Image, n *newImage, state emula
 }
 
 // left is a limit of the new process. It starts with no time used, whatever the
-// guest's process has used already.
+// guest's process has used already, and without the address space that is reserved.
 func (n *newImage) left(resource int, l unix.Rlimit) unix.Rlimit {
-	if resource != unix.RLIMIT_CPU {
+	switch resource {
+	case unix.RLIMIT_AS:
+		return n.owner.w.sys.WithReserved(l)
+	case unix.RLIMIT_CPU:
+	default:
 		return l
 	}
 	u, err := n.owner.task.Usage(false)
@@ -325,13 +348,8 @@ func (w *warden) batchSignals(b *stub.Batch, state emulate.SignalState) {
 }
 
 // patchStack makes the stack that the kernel built for the stub the guest's.
-func (n *newImage) patchStack(im *loader.Image, r emulate.ExecRequest) error {
+func (n *newImage) patchStack(im *loader.Image) error {
 	w := n.owner.w
-	stack := make([]byte, loader.StackSize(len(im.Args), len(r.Env)))
-	got, err := ptrace.Read(n.tid, stack, n.regs.Rsp)
-	if err != nil {
-		return gone(err)
-	}
 	p := im.Patch(n.regs.R15)
 	c := n.owner.task.Cred
 	p.UID, p.EUID, p.GID, p.EGID = c.RUID, c.EUID, c.RGID, c.EGID
@@ -341,7 +359,12 @@ func (n *newImage) patchStack(im *loader.Image, r emulate.ExecRequest) error {
 		p.Random = make([]byte, 16)
 		w.Random(p.Random)
 	}
-	writes, err := loader.PatchStack(n.regs.Rsp, stack[:got], p)
+	writes, err := loader.PatchStack(n.regs.Rsp, n.stack, p)
+	if n.place != nil {
+		writes = []stub.Write{{Addr: n.place.SP}}
+		writes[0].Data, err = n.place.Bytes(n.stack, p)
+		n.regs.Rsp = n.place.SP
+	}
 	if err != nil {
 		return &Error{Op: "load", Err: err}
 	}
@@ -364,6 +387,7 @@ func (t *thread) become(n *newImage) {
 			w.doomed[t.tgid] = t.task.Process
 		}
 		t.kill()
+		t.releaseVfork()
 	}
 	t.tid, t.tgid = n.tid, n.tid
 	w.threads[t.tid] = t
@@ -385,6 +409,6 @@ func (n *newImage) enter(im *loader.Image, state emulate.SignalState) error {
 			_ = t.Signal(emulate.Signal{Number: sig}, true)
 		}
 	}
-	_ = ptrace.Cont(t.tid, 0)
+	t.cont(0)
 	return nil
 }

@@ -52,17 +52,9 @@ type learnedMount struct {
 
 // startLearning has every call stop.
 func (w *warden) startLearning(to *policy.Record) error {
-	stops := *w.policy
-	stops.Calls = slices.Clone(stops.Calls)
-	for i := range stops.Calls {
-		stops.Calls[i].Audit = stops.Calls[i].Action == policy.Allow
-	}
-	all, err := w.parts.compile(stops)
-	if err != nil {
+	if err := w.stopAt(func(policy.Rule) bool { return true }); err != nil {
 		return err
 	}
-	c := *w.calls
-	c.filter, w.calls = all.filter, &c
 	w.learn = &learning{w: w, to: to, calls: make(map[learnedCall]bool), files: make(map[string]policy.FileUse),
 		mounts: make(map[uint64]learnedMount), names: make(map[netip.Addr]string), dials: make(map[string]bool), ports: make(map[int]bool)}
 	return nil

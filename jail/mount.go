@@ -129,7 +129,7 @@ func (w *warden) rootNode(mounts []policy.Mount) (vfs.Node, []policy.Mount, erro
 
 func (w *warden) mountOne(m policy.Mount) error {
 	if target, ok := sameSymlink(m); ok {
-		return w.sys.FS.Mount(m.Guest, vfs.NewLink(target))
+		return w.mountAt(m.Guest, vfs.NewLink(target))
 	}
 	n, err := w.node(m)
 	switch {
@@ -142,7 +142,7 @@ func (w *warden) mountOne(m policy.Mount) error {
 	case m.Kind == policy.KindHost && !m.Optional && unix.Faccessat(unix.AT_FDCWD, m.Host, unix.R_OK, unix.AT_EACCESS) == unix.EACCES:
 		return fmt.Errorf("%s: %w: the caller may not read it", m.Host, unix.EACCES)
 	}
-	if err := w.sys.FS.Mount(path.Clean(m.Guest), n); err != nil {
+	if err := w.mountAt(m.Guest, n); err != nil {
 		return err
 	}
 	if m.Kind == policy.KindDev {
@@ -171,7 +171,7 @@ func (w *warden) node(m policy.Mount) (vfs.Node, error) {
 	owner := vfs.Owner{UID: id.UID, GID: id.GID}
 	switch m.Kind {
 	case policy.KindHost:
-		n, err := vfs.NewHost(m.Host, vfs.HostOptions{Write: m.Write && !m.Overlay, Frozen: m.Frozen})
+		n, err := vfs.NewHost(m.Host, vfs.HostOptions{Write: m.Write && !m.Overlay, Frozen: m.Frozen, Repeatable: w.sys.Repeatable})
 		if err != nil || !m.Overlay {
 			return n, err
 		}
@@ -220,7 +220,7 @@ func (w *warden) mountProgram(cmd *exec.Cmd) error {
 	}
 	for _, f := range files {
 		if f.Link != "" {
-			err = w.sys.FS.Mount(f.Path, vfs.NewLink(f.Link))
+			err = w.mountAt(f.Path, vfs.NewLink(f.Link))
 		} else {
 			err = w.mountOne(policy.Mount{Guest: f.Path, Kind: policy.KindHost, Host: f.Path, Frozen: true})
 		}

@@ -23,7 +23,7 @@ type parts struct {
 	users int
 
 	mu   sync.Mutex
-	last *calls // of the last policy
+	last [2]*calls // of the last policies
 }
 
 var shared struct {

@@ -103,6 +103,9 @@ func callRefused(name string, errno unix.Errno) error {
 	if name == "seccomp" && errno == unix.EINVAL {
 		err = fmt.Errorf("%w: the kernel must have CONFIG_SECCOMP_FILTER", err)
 	}
+	if name == "prctl" && errno == unix.EINVAL {
+		err = fmt.Errorf("%w: the same addresses in each run, which Seed and Jail.Random ask for, need a kernel with CONFIG_CHECKPOINT_RESTORE", err)
+	}
 	return refused(name, err)
 }
 

@@ -40,6 +40,10 @@ type Stats struct {
 	Calls  map[string]CallStats  `json:"calls"`  // that happened, by name
 	Limits map[string]LimitStats `json:"limits"` // by name, as in the JSON of policy.Limits
 	Audit  map[string]AuditStats `json:"audit"`  // by kind: those of policy.Policy.Audit, "rule" and "missing"
+	// Disorder is how often, under a virtual clock, a thread was interrupted that
+	// computed while others or a timer waited for too long. If it is not 0, another
+	// run may differ.
+	Disorder int64 `json:"disorder"`
 }
 
 // LimitStats is one of policy.Limits, in its unit, times in nanoseconds.
@@ -268,6 +272,9 @@ func (p *Process) Stats() Stats {
 			}
 		}
 		m.Limits, m.Audit = p.w.limitStats(), p.w.auditStats()
+		if p.w.turns != nil {
+			m.Disorder = p.w.turns.broken
+		}
 	})
 	return m
 }

@@ -62,5 +62,5 @@ func (t *thread) enterHandler(sig unix.Signal) {
 		return
 	}
 	_, _ = t.WriteMemory(binary.LittleEndian.AppendUint64(nil, mask), regs.Rsp+frameMask)
-	_ = ptrace.Cont(t.tid, 0)
+	t.cont(0)
 }

@@ -77,6 +77,13 @@ func (t *thread) Signal(s emulate.Signal, process bool) error {
 		return nil
 	}
 	t.w.sent++
+	if s.Number == int(unix.SIGCONT) {
+		for _, other := range t.task.Process.Threads {
+			if o, ok := other.Machine.(*thread); ok && o.listening {
+				o.moves()
+			}
+		}
+	}
 	tid := t.tid
 	if process {
 		tid = 0
@@ -92,7 +99,7 @@ func (t *thread) Signal(s emulate.Signal, process bool) error {
 		return nil
 	}
 	// A sleeping handler does not see signals: one that may take it is woken.
-	for _, other := range t.task.Process.Threads {
+	for _, other := range t.task.Process.Tasks() {
 		if o, ok := other.Machine.(*thread); ok && o.signalled(s.Number) {
 			break
 		}
@@ -239,7 +246,7 @@ func (t *thread) TakeSignal(set uint64) (emulate.Signal, error) {
 // deliver handles a signal-delivery stop.
 func (t *thread) deliver(sig unix.Signal) {
 	if sig == unix.SIGSEGV && !t.w.hostClock() && t.rdtsc() {
-		_ = ptrace.Cont(t.tid, 0)
+		t.cont(0)
 		return
 	}
 	caught := t.oldMask != nil && t.catches(sig)
@@ -277,7 +284,7 @@ func (t *thread) deliver(sig unix.Signal) {
 	if t.w.sys.StopsNothing(t.task.Process, sig) && !t.catches(sig) {
 		sig = 0 // the host judges by its own groups, and would stop it
 	}
-	_ = ptrace.Cont(t.tid, int(sig))
+	t.cont(int(sig))
 }
 
 // hold keeps a signal whose delivery would break an injected call. A fault would
@@ -303,6 +310,16 @@ func (t *thread) release() {
 	for _, s := range held {
 		_ = t.Signal(s, false)
 	}
+}
+
+// hostState is the letter of the host thread's state (proc_pid_stat(5)), 'Z' also if it
+// is gone.
+func (t *thread) hostState() byte {
+	stat, err := t.ProcFile("stat")
+	if i := bytes.LastIndexByte(stat, ')') + 2; err == nil && i < len(stat) {
+		return stat[i]
+	}
+	return 'Z'
 }
 
 // ProcFile reads a file of the host's /proc/PID of this thread.

@@ -105,6 +105,8 @@ func newWarden(j *Jail, pol policy.Policy) (_ *warden, err error) {
 	}
 	if w.calls, err = w.parts.compile(pol); err == nil && j.Learn != nil {
 		err = w.startLearning(j.Learn)
+	} else if err == nil && w.turns != nil {
+		err = w.stopAt(takesTurns)
 	}
 	if err != nil {
 		return nil, err
@@ -122,7 +124,8 @@ func newWarden(j *Jail, pol policy.Policy) (_ *warden, err error) {
 	}
 	id := pol.Identity
 	w.sys = &emulate.System{Host: w, Hostname: id.Hostname, CPUs: id.CPUs, ArenaFDs: arenaFDs,
-		HideVDSO: !w.hostClock(), Limits: emulate.Limits{Tasks: pol.Limits.Tasks, Descriptors: fdtable.Budget{Max: pol.Limits.Descriptors}}}
+		HideVDSO: !w.hostClock() || w.seeded, Repeatable: w.turns != nil,
+		Limits: emulate.Limits{Tasks: pol.Limits.Tasks, Descriptors: fdtable.Budget{Max: pol.Limits.Descriptors}}}
 	w.meters.start(pol.Limits)
 	if w.audits[policy.AuditWrite] != nil {
 		w.sys.Changed = w.changed
@@ -130,7 +133,11 @@ func newWarden(j *Jail, pol policy.Policy) (_ *warden, err error) {
 	if w.sys.Hostname == "" {
 		w.sys.Hostname = "oubliette"
 	}
-	if w.sys.CPUs == 0 {
+	switch {
+	case w.sys.CPUs > 0:
+	case w.turns != nil:
+		w.sys.CPUs = 1
+	default:
 		w.sys.CPUs = runtime.NumCPU()
 	}
 	if w.outside, err = w.newOutside(j, pol.Net); err != nil {
@@ -203,7 +210,7 @@ func (w *warden) discard() {
 // begin builds the guest's world and starts task 1, on the warden's thread.
 func (w *warden) begin(j *Jail, cmd *exec.Cmd) error {
 	id := w.policy.Identity
-	w.streams = streams{post: w.box.post, owner: vfs.Owner{UID: id.UID, GID: id.GID}, quit: -1, output: &w.meters.output,
+	w.streams = streams{post: w.box.post, owner: vfs.Owner{UID: id.UID, GID: id.GID}, quit: -1, output: &w.meters.output, terminal: w.terminal, born: w.policy.Time.Start,
 		full: func() { w.reached("output", w.policy.Limits.Output) }}
 	if err := w.mount(j, cmd); err != nil {
 		return err
@@ -350,6 +357,7 @@ func (w *warden) openStreams(t *emulate.Task) error {
 			if err != nil {
 				return &Error{Op: "cmd", Err: fmt.Errorf("descriptor %d: %w", fd, err)}
 			}
+			h.number = fd
 			d = fdtable.NewDescription(h, vfs.NewAnonymous(h, h.label(fd)), h.accessMode())
 		}
 		if err := t.FDs.Replace(fd, fd+1, d, false); err != nil {

@@ -4,8 +4,10 @@ package jail
 
 import (
 	"os"
+	"slices"
 	"strconv"
 	"sync"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -26,19 +28,23 @@ type hostFile struct {
 	missing int16 // poll events that were last found wanting
 	armed   bool  // a goroutine polls
 	again   bool  // Open made it
+	number  int   // the descriptor that the guest has first
 }
 
 // streams are the host files of one jail and what wakes their goroutines.
 type streams struct {
 	post   func(func())
 	owner  vfs.Owner
+	born   time.Time // under a virtual clock, of all
 	wg     sync.WaitGroup
 	quit   int // eventfd, -1 none yet
 	closed bool
 	// reopened counts the descriptors that Open has made.
 	reopened int
-	output   *meter // bytes that leave the jail; slow files have a goroutine that writes
-	full     func() // more than that was to be written
+	polled   []*hostFile // those with a goroutine
+	terminal *terminal   // whose files nobody waits for
+	output   *meter      // bytes that leave the jail; slow files have a goroutine that writes
+	full     func()      // more than that was to be written
 }
 
 // part says how many of n bytes may still leave the jail.
@@ -210,13 +216,18 @@ func (h *hostFile) Size() (int64, error) {
 }
 
 // Attr is fstat(2), with the guest as the owner: what it was given it may open
-// again through /proc/self/fd.
+// again through /proc/self/fd. Under a virtual clock nothing of it is by chance.
 func (h *hostFile) Attr() (vfs.Attr, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(h.fd, &st); err != nil {
 		return vfs.Attr{}, err
 	}
 	o := h.streams.owner
+	if born := h.streams.born; !born.IsZero() {
+		st.Dev, st.Ino, st.Blocks = 0, uint64(h.number)+1, (st.Size+511)/512
+		st.Atim = unix.NsecToTimespec(born.UnixNano())
+		st.Mtim, st.Ctim = st.Atim, st.Atim
+	}
 	return vfs.Attr{Dev: st.Dev, Rdev: st.Rdev, Ino: st.Ino, Mode: st.Mode | 0o600, Nlink: uint32(st.Nlink), UID: o.UID,
 		GID: o.GID, Size: st.Size, Blocks: st.Blocks, BlockSize: int64(st.Blksize),
 		Atime: st.Atim, Mtime: st.Mtim, Ctime: st.Ctim}, nil
@@ -230,7 +241,7 @@ func (h *hostFile) Open(flags int) (fdtable.File, error) {
 	if want := flags & unix.O_ACCMODE; access != unix.O_RDWR && want != access {
 		return nil, unix.EACCES
 	}
-	n := &hostFile{mode: h.mode, streams: h.streams, again: true}
+	n := &hostFile{mode: h.mode, streams: h.streams, again: true, number: h.number}
 	var err error
 	if h.streams.reopened >= maxReopened {
 		return nil, unix.ENFILE
@@ -295,6 +306,7 @@ func (h *hostFile) arm() {
 		return
 	}
 	h.armed = true
+	s.polled = append(s.polled, h)
 	events, quit := h.missing, s.quit
 	s.wg.Add(1)
 	go func() {
@@ -308,9 +320,24 @@ func (h *hostFile) arm() {
 		_ = unix.Close(fd)
 		s.post(func() {
 			h.armed = false
+			s.polled = slices.DeleteFunc(s.polled, func(o *hostFile) bool { return o == h })
 			h.queue.Wake()
 		})
 	}()
+}
+
+// waitingFor reports that a task waits for a stream that it reads (POLLIN), or that has
+// not taken what it wrote (POLLOUT).
+func (s *streams) waitingFor(event int16) bool {
+	return slices.ContainsFunc(s.polled, func(h *hostFile) bool {
+		if h.queue.Empty() || s.terminal != nil && (h == s.terminal.from || h == s.terminal.to) {
+			return false
+		}
+		if event == unix.POLLOUT {
+			return h.missing == unix.POLLOUT
+		}
+		return h.missing&event != 0 && h.accessMode()&unix.O_ACCMODE != unix.O_WRONLY
+	})
 }
 
 // close ends the goroutines and waits for them.

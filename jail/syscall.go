@@ -22,7 +22,7 @@ func (t *thread) syscall() {
 	c := &t.call
 	clear(t.seen)
 	*c = emulate.Call{Task: t.task, Sys: w.sys, Nr: nr, Args: t.info.Args, Seen: t.seen}
-	t.woken, t.exited, t.regsOK, t.fresh = false, false, false, false
+	t.woken, t.exited, t.regsOK, t.fresh, t.leaving = false, false, false, false, nr == unix.SYS_EXIT
 	if t.rewound == emulate.ERESTART_RESTARTBLOCK && nr == t.task.Restart.Nr {
 		c.Restarted = true // repeated without a signal frame in between
 	}
@@ -31,6 +31,7 @@ func (t *thread) syscall() {
 	}
 	t.rewound = 0
 	w.sys.Current = t.task
+	began := w.tick(t)
 	start := time.Now()
 	if w.policy.Limits.Calls > 0 {
 		if t.throttle(start) != nil {
@@ -50,7 +51,12 @@ func (t *thread) syscall() {
 	if w.refused != nil && err != nil && uint(nr) < maxCalls {
 		w.refused.call(t, d, err)
 	}
-	w.account(t, nr, result, err, time.Since(start))
+	spent := time.Since(start)
+	took := spent
+	if w.virtual != nil {
+		took = w.virtual.passed - began
+	}
+	w.account(t, nr, result, err, spent, took)
 	switch err {
 	case unix.ENOSPC, unix.EMFILE, unix.ENFILE, unix.EAGAIN:
 		w.full(t, err)
@@ -88,6 +94,9 @@ func (w *warden) answer(t *thread, d policy.Decision) (uint64, error) {
 		}
 		return result, err
 	case policy.Allow:
+		if row := &baseTable().rows[t.call.Nr]; w.turns != nil && row.waits {
+			return row.do(&t.call)
+		}
 		return 0, emulate.ErrPass
 	case policy.Deny:
 		return 0, unix.Errno(d.Errno)
@@ -104,7 +113,7 @@ func (t *thread) finish(result uint64, err error) {
 		t.end()
 		return
 	case err == emulate.ErrPass && !t.exited:
-		_ = ptrace.Cont(t.tid, 0)
+		t.cont(0)
 		return
 	default:
 		errno, ok := emulate.Errno(err)
@@ -131,7 +140,7 @@ func (t *thread) finish(result uint64, err error) {
 		}
 		_ = ptrace.SetRegs(t.tid, &t.regs)
 	}
-	_ = ptrace.Cont(t.tid, 0)
+	t.cont(0)
 }
 
 // loadRegs reads the registers at the seccomp stop, once a call.
@@ -212,5 +221,5 @@ func (t *thread) restart(code unix.Errno) {
 		t.mask()
 	}
 	_ = ptrace.Rewind(t.tid, &t.info)
-	_ = ptrace.Cont(t.tid, 0)
+	t.cont(0)
 }

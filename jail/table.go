@@ -28,6 +28,7 @@ type callRow struct {
 	decision    policy.Decision
 	conditional bool   // Lookup must see the arguments
 	moves       bool   // the result is a number of bytes
+	waits       bool   // its handler answers instead of the kernel where threads take turns
 	args        string // kinds, for the trace
 }
 
@@ -40,13 +41,15 @@ type calls struct {
 	rows   [maxCalls]callRow
 }
 
-// compile makes the calls of a policy, or gives those of the last one: a service
-// spawns under one policy again and again.
+// compile makes the calls of a policy, or gives those of one of the last two: a service
+// spawns under one policy again and again, and that may need another filter beside.
 func (p *parts) compile(pol policy.Policy) (*calls, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if c := p.last; c != nil && c.byElse == pol.Default && slices.EqualFunc(c.rules, pol.Calls, policy.Rule.Equal) {
-		return c, nil
+	for _, c := range p.last {
+		if c != nil && c.byElse == pol.Default && slices.EqualFunc(c.rules, pol.Calls, policy.Rule.Equal) {
+			return c, nil
+		}
 	}
 	pol.Calls = copyRules(pol.Calls)
 	if err := refuseDescriptors(pol.Calls); err != nil {
@@ -70,8 +73,24 @@ func (p *parts) compile(pol policy.Policy) (*calls, error) {
 			}
 		}
 	}
-	p.last = c
+	p.last = [2]*calls{c, p.last[0]}
 	return c, nil
+}
+
+// stopAt has the calls stop that the rules allow of which which holds.
+func (w *warden) stopAt(which func(policy.Rule) bool) error {
+	stops := *w.policy
+	stops.Calls = slices.Clone(stops.Calls)
+	for i, r := range stops.Calls {
+		stops.Calls[i].Audit = r.Audit || r.Action == policy.Allow && which(r)
+	}
+	all, err := w.parts.compile(stops)
+	if err != nil {
+		return err
+	}
+	c := *w.calls
+	c.filter, w.calls = all.filter, &c
+	return nil
 }
 
 // refuseDescriptors refuses rules that let a call with a descriptor through to the
@@ -143,6 +162,7 @@ var baseTable = sync.OnceValue(func() *callTable {
 	for nr := range t.rows {
 		t.rows[nr].name = sysno.Name(nr)
 		t.rows[nr].moves = slices.Contains(movers, t.rows[nr].name)
+		t.rows[nr].waits = slices.Contains(waiters, t.rows[nr].name)
 	}
 	for _, row := range emulate.Calls() {
 		nr, ok := sysno.Number(row.Name)
@@ -155,6 +175,10 @@ var baseTable = sync.OnceValue(func() *callTable {
 	}
 	return t
 })
+
+// waiters are the native calls that sleep, let others run or tell of the host's CPUs:
+// see turns.
+var waiters = []string{"futex", "rt_sigsuspend", "sched_yield", "rseq"}
 
 // movers are the calls whose result is a number of bytes.
 var movers = []string{"read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "preadv2", "pwritev2",

@@ -56,6 +56,13 @@ type thread struct {
 	// none; see restart.
 	rewound unix.Errno
 	lastCPU int
+
+	// Of turns: the signal to go on with, whether the kernel is to tell something,
+	// the thread stands in a group-stop, is about to end alone, or sleeps in vfork(2)
+	// until its child has gone, whose thread knows it by vforker.
+	signal                               int
+	moving, listening, leaving, vforking bool
+	vforker                              *thread
 }
 
 // newThread makes the coroutine of host thread tid and registers it. The body
@@ -123,6 +130,7 @@ func (t *thread) drain() {
 	for !t.dead {
 		t.awaitStop()
 		if !t.dead {
+			t.moves()
 			_ = ptrace.Cont(t.tid, 0)
 		}
 	}
@@ -134,6 +142,7 @@ func (t *thread) drain() {
 func (t *thread) kill() {
 	if t.tgid > 0 && !t.dead && !t.reaped {
 		_ = unix.Kill(t.tgid, unix.SIGKILL)
+		t.w.processMoves(t.tgid)
 	}
 }
 
@@ -159,14 +168,15 @@ func (t *thread) live() {
 			t.syscall()
 		case event == unix.PTRACE_EVENT_STOP && sig != unix.SIGTRAP:
 			t.w.sys.Stopped(t.task.Process, sig)
+			t.listening = true
 			_ = ptrace.Listen(t.tid)
 		case event == unix.PTRACE_EVENT_STOP:
 			t.w.sys.Continued(t.task.Process)
-			_ = ptrace.Cont(t.tid, 0)
+			t.cont(0)
 		case event == 0 && sig != unix.SIGTRAP|0x80:
 			t.deliver(sig)
 		default:
-			_ = ptrace.Cont(t.tid, 0)
+			t.cont(0)
 		}
 	}
 }
@@ -174,7 +184,13 @@ func (t *thread) live() {
 // resumed continues the guest thread to its next stop and returns that. It
 // fails with ErrGone if the thread is dead by then.
 func (t *thread) resumed(request func(tid, sig int) error) (unix.WaitStatus, error) {
+	if !t.vforking {
+		t.moves()
+	}
 	_ = request(t.tid, 0) // ESRCH: its death is on the way
+	if t.leaving {
+		t.left()
+	}
 	ws := t.awaitStop()
 	if t.dead {
 		return ws, emulate.ErrGone

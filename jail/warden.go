@@ -64,6 +64,7 @@ type warden struct {
 	terminal    *terminal        // Jail.Terminal, nil without
 	clock       func() time.Time // nil: the host's
 	virtual     *virtualClock    // nil: clock, or the host one
+	turns       *turns           // of the guest threads, under virtual; nil: they run as they like
 	random      io.Reader
 	seeded      bool
 	hostLimits  [16]unix.Rlimit
@@ -118,9 +119,12 @@ func (w *warden) loop() {
 		if len(w.threads) == 0 && len(w.doomed) == 0 && len(w.loading) == 0 {
 			return
 		}
-		if w.virtual != nil && w.idle() && w.virtual.pending() {
-			w.guard(w.virtual.fire)
-			continue
+		if w.turns != nil {
+			if !w.quiet() {
+				w.watchOver()
+			} else if w.turn() {
+				continue
+			}
 		}
 		if !w.box.sleep() {
 			continue
@@ -148,7 +152,6 @@ func (w *warden) guard(fn func()) {
 
 // dispatch gives a status to the thread it belongs to.
 func (w *warden) dispatch(tid int, ws unix.WaitStatus) {
-	last := ws.Exited() || ws.Signaled()
 	if n := w.loading[tid]; n != nil {
 		n.status, n.stopped = ws, true
 		w.resume(n.owner)
@@ -163,8 +166,16 @@ func (w *warden) dispatch(tid int, ws unix.WaitStatus) {
 		w.unknown(tid, ws)
 		return
 	}
+	if w.turns != nil && w.turns.arrived(t, stopEvent{tid, ws, w.usage}) {
+		return
+	}
+	w.give(t, ws)
+}
+
+// give lets a thread's coroutine see its host thread's status.
+func (w *warden) give(t *thread, ws unix.WaitStatus) {
 	t.status, t.stopped = ws, true
-	if last {
+	if ws.Exited() || ws.Signaled() {
 		t.dead, t.reaped = true, true
 	}
 	w.resume(t)
@@ -312,6 +323,7 @@ func (w *warden) endTask(t *thread, ws unix.WaitStatus, u emulate.Usage) {
 func (w *warden) close() {
 	w.learn.finish()
 	w.refused.finish()
+	w.endTurns()
 	w.outside.close() // before the mailbox
 	w.terminal.close()
 	w.killBell()
@@ -346,14 +358,14 @@ func (w *warden) warn(msg, call string, err error) {
 	}
 }
 
-// account adds to the statistics and tells the trace hook.
-func (w *warden) account(t *thread, nr int, result uint64, err error, d time.Duration) {
+// account adds to the statistics and tells the trace hook, that d of the guest's time.
+func (w *warden) account(t *thread, nr int, result uint64, err error, spent, d time.Duration) {
 	if uint(nr) >= maxCalls {
 		return
 	}
 	s := &w.stats[nr]
 	s.Stops++
-	s.Time += d
+	s.Time += spent
 	if err == nil && w.calls.rows[nr].moves {
 		s.Bytes += int64(result)
 	}

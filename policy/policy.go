@@ -46,7 +46,8 @@ type Policy struct {
 	// Audit lists the kinds of records that Jail.Logger gets, from the Audit
 	// constants. What a rule with Audit decides is recorded besides.
 	Audit []string `json:"audit,omitempty"`
-	// Seed, if not nil, makes all randomness the guest sees repeatable.
+	// Seed, if not nil, makes all randomness the guest sees repeatable, addresses
+	// too. With Time, a whole run is; see package jail.
 	Seed *uint64 `json:"seed,omitempty"`
 }
 
@@ -161,12 +162,13 @@ type Identity struct {
 	GID      uint32   `json:"gid"`
 	Groups   []uint32 `json:"groups,omitempty"`
 	Hostname string   `json:"hostname,omitempty"` // "": "oubliette"
-	CPUs     int      `json:"cpus,omitempty"`     // 0: the host's
+	CPUs     int      `json:"cpus,omitempty"`     // 0: the host's, or with Time one
 }
 
 // Time is the guest's clock.
 type Time struct {
 	// Start, if not zero, is the virtual time at which the guest starts; the
-	// clock then advances only when the guest sleeps or asks.
+	// clock then advances only with calls and when all tasks sleep, and one guest
+	// thread runs at a time.
 	Start time.Time `json:"start,omitzero"`
 }

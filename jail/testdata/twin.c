@@ -2069,6 +2069,107 @@ static void vm_copies(void)
 	waitpid(pid, 0, 0);
 }
 
+/* ---- futexes ---- */
+
+static long futex(int *at, int op, int val, void *timeout, int *at2, unsigned val3)
+{
+	return syscall(SYS_futex, at, op, val, timeout, at2, val3);
+}
+
+static int word, other_word;
+static atomic_int woken; /* bits of who was */
+
+struct futex_sleeper { int *at, op, bits; pthread_t t; };
+
+static void *futex_sleep(void *arg)
+{
+	struct futex_sleeper *s = arg;
+	if (futex(s->at, s->op, 0, 0, 0, s->bits) == 0)
+		woken |= s->bits;
+	return 0;
+}
+
+/* woke tells of a wake-up of n, and which have woken. */
+static void woke(const char *what, long result, int n)
+{
+	const char *r = ret(result);
+	for (int i = 0; i < 200 && __builtin_popcount(woken) < n; i++)
+		msleep(10);
+	say("%s: %s, %#x", what, r, atomic_exchange(&woken, 0));
+}
+
+static void futex_ops(void)
+{
+	struct timespec none = {0, 0}, bad = {0, 1000000000}, past = {1, 0}, far = {1L << 40, 0};
+	int values[] = {0, 5, -1, 1 << 30};
+	word = 0;
+	say("odd %s, null %s, kernel %s, value %s", ret(futex((int *)((char *)&word + 1), FUTEX_WAIT, 0, 0, 0, 0)),
+	    ret(futex(0, FUTEX_WAIT_PRIVATE, 0, 0, 0, 0)), ret(futex((int *)-4096, FUTEX_WAIT, 0, 0, 0, 0)), ret(futex(&word, FUTEX_WAIT, 1, 0, 0, 0)));
+	say("no bits %s %s, time %s %s", ret(futex(&word, FUTEX_WAIT_BITSET, 0, 0, 0, 0)), ret(futex(&word, FUTEX_WAKE_BITSET, 1, 0, 0, 0)),
+	    ret(futex(&word, FUTEX_WAIT, 0, &bad, 0, 0)), ret(futex(&word, FUTEX_WAIT, 1, (void *)8, 0, 0)));
+	say("relative %s, absolute %s, of day %s", ret(futex(&word, FUTEX_WAIT, 0, &none, 0, 0)), ret(futex(&word, FUTEX_WAIT_BITSET, 0, &past, 0, -1)),
+	    ret(futex(&word, FUTEX_WAIT_BITSET | FUTEX_CLOCK_REALTIME, 0, &past, 0, -1)));
+	say("relative of day %s, far %s, value first %s", ret(futex(&word, FUTEX_WAIT | FUTEX_CLOCK_REALTIME, 0, &none, 0, 0)),
+	    ret(futex(&word, FUTEX_WAIT_BITSET, 1, &far, 0, -1)), ret(futex(&word, FUTEX_WAIT, 1, &none, 0, 0)));
+	say("nobody %s %s, requeue %s %s, compare %s", ret(futex(&word, FUTEX_WAKE, 1, 0, 0, 0)), ret(futex(&word, FUTEX_REQUEUE, 1, (void *)1, &other_word, 0)),
+	    ret(futex(&word, FUTEX_REQUEUE, -1, 0, &other_word, 0)), ret(futex(&word, FUTEX_REQUEUE, 0, (void *)-1, &other_word, 0)),
+	    ret(futex(&word, FUTEX_CMP_REQUEUE, 0, 0, &other_word, 7)));
+	for (int op = 0; op < 6; op++)
+		for (int cmp = 0; cmp < 7; cmp++)
+			for (unsigned i = 0; i < 4; i++) {
+				other_word = values[i];
+				long n = futex(&word, FUTEX_WAKE_OP, 0, 0, &other_word, FUTEX_OP(op | i % 2 * 8, 3, cmp, -1));
+				say("op %d %d %#x: %s %#x", op, cmp, values[i], ret(n), cmp < 6 && op < 5 ? other_word : 0);
+			}
+}
+
+static void futexes(void)
+{
+	futex_ops();
+	struct futex_sleeper s[6];
+	other_word = 0;
+	for (int i = 0; i < 6; i++) {
+		s[i] = (struct futex_sleeper){&word, FUTEX_WAIT_BITSET_PRIVATE, 1 << i};
+		pthread_create(&s[i].t, 0, futex_sleep, &s[i]);
+		msleep(100);
+	}
+	say("another kind %s", ret(futex(&word, FUTEX_WAKE, 9, 0, 0, 0)));
+	woke("one of two", futex(&word, FUTEX_WAKE_BITSET_PRIVATE, 1, 0, 0, 0x24), 1);
+	woke("at least one", futex(&word, FUTEX_WAKE_PRIVATE, 0, 0, 0, 0), 1);
+	woke("requeue", futex(&word, FUTEX_CMP_REQUEUE_PRIVATE, 1, (void *)2, &other_word, 0), 1);
+	woke("moved", futex(&other_word, FUTEX_WAKE_PRIVATE, 1, 0, 0, 0), 1);
+	woke("both", futex(&word, FUTEX_WAKE_OP_PRIVATE, 5, (void *)5, &other_word, FUTEX_OP(FUTEX_OP_SET, 3, FUTEX_OP_CMP_EQ, 0)), 2);
+	for (int i = 0; i < 6; i++)
+		pthread_join(s[i].t, 0);
+	/* one page at two addresses, and in a child */
+	int fd = memfd_create("futex", 0);
+	if (ftruncate(fd, 4096))
+		return;
+	int *a = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0), *b = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	int *both = shared(4096), *mine = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0), st;
+	*mine = 0;
+	struct futex_sleeper there = {a, FUTEX_WAIT_BITSET, 1};
+	pthread_create(&there.t, 0, futex_sleep, &there);
+	msleep(100);
+	woke("private", futex(a, FUTEX_WAKE_PRIVATE, 1, 0, 0, 0), 0);
+	woke("a copy", futex(mine, FUTEX_WAKE, 1, 0, 0, 0), 0);
+	woke("another offset", futex(b + 1, FUTEX_WAKE, 1, 0, 0, 0), 0);
+	woke("another address", futex(b, FUTEX_WAKE, 1, 0, 0, 0), 1);
+	pthread_join(there.t, 0);
+	for (int i = 0; i < 2; i++) {
+		int *at = i ? mine : both;
+		pid_t pid = fork();
+		if (!pid) {
+			struct timespec short_time = {0, 400000000};
+			_exit(futex(at, FUTEX_WAIT, 0, &short_time, 0, 0) ? errno : 0);
+		}
+		msleep(100);
+		say("in a child: %s", ret(futex(at, FUTEX_WAKE, 1, 0, 0, 0)));
+		waitpid(pid, &st, 0);
+		say("which had %s", strerrorname_np(WEXITSTATUS(st)));
+	}
+}
+
 /* ---- */
 
 static struct twin { const char *name; void (*fn)(void); } twins[] = {
@@ -2077,7 +2178,7 @@ static struct twin { const char *name; void (*fn)(void); } twins[] = {
 	T(exec_errors), T(exec_state), T(exec_thread), T(exec_thread_leader_gone), T(exec_thread_fails), T(exec_thread_wait), T(exec_leader_wait),
 	T(exec_fd), T(exec_memfd), T(exec_script), T(siginfo), T(faults), T(eintr), T(restart), T(stop_and_continue), T(ignored_signal),
 	T(masks), T(sigwaits), T(sigchld), T(timers), T(handlers), T(threads), T(thread_ends), T(thread_signals),
-	T(pidfds), T(vm_copies), T(mappings), T(remaps), T(dir_notify), T(offsets), T(pipes), T(registers),
+	T(pidfds), T(vm_copies), T(mappings), T(remaps), T(dir_notify), T(offsets), T(pipes), T(registers), T(futexes),
 };
 
 int main(int argc, char **argv)
