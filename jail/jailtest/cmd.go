@@ -50,7 +50,9 @@ type Result struct {
 	// there were very many.
 	Trace []string
 
-	t testing.TB
+	t        testing.TB
+	calls    []string // for Twice
+	disorder int64
 }
 
 // maxTrace is how many calls a Result keeps, at least: 10 MB at worst.
@@ -108,8 +110,12 @@ func (w *World) report() {
 		return
 	}
 	dir := w.t.ArtifactDir()
+	others, err := os.ReadDir(dir) // of the test's other Worlds
+	if err != nil {
+		w.t.Error("jailtest: ", err)
+	}
 	for i, r := range w.runs {
-		if err := r.save(filepath.Join(dir, fmt.Sprintf("%02d-%s", i+1, filepath.Base(r.Args[0])))); err != nil {
+		if err := r.save(filepath.Join(dir, fmt.Sprintf("%02d-%s", len(others)+i+1, filepath.Base(r.Args[0])))); err != nil {
 			w.t.Error("jailtest: ", err)
 		}
 	}

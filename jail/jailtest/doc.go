@@ -79,9 +79,11 @@
 // test for an exit status; so does a limit of the policy, by default a minute of the
 // host's time.
 //
-// # What is not the same everywhere
+// # What is the same every time
 //
-// The programs are the host's: their versions differ, so [Need] skips tests where one
-// is missing. Times that depend on how guest processes run side by side, and their
-// order, are as the host's scheduler has it.
+// One guest thread runs at a time, and the seed says which is next, so commands do the
+// same whenever they are run, threads and processes included; [Twice] tests it. What
+// package jail's manual excepts is excepted, and so is what comes from
+// World.Hosts: when it comes is chance. The programs are the host's: their versions
+// differ, so [Need] skips tests where one is missing.
 package jailtest

@@ -72,6 +72,7 @@ type World struct {
 	hosts *hosts
 	now   time.Time // when the next command starts
 	runs  []*Result
+	twice bool // for Twice
 }
 
 // New gives an empty World. When t fails, what its commands did is shown and kept;
@@ -171,6 +172,12 @@ func (w *World) jail(r *Result) (j *jail.Jail, p policy.Policy, end func()) {
 	p.Time.Start = w.now
 	p.Mounts = slices.DeleteFunc(slices.Clone(p.Mounts), func(m policy.Mount) bool { return m.Guest == homeDir || m.Guest == tempDir })
 	j = &jail.Jail{Nodes: maps.Clone(w.nodes), Trace: r.traced}
+	if w.twice {
+		j.Trace = func(e jail.TraceEvent) {
+			r.traced(e)
+			r.timed(e)
+		}
+	}
 	end = func() {}
 	if len(w.Programs) > 0 {
 		s := newStubs(w.Programs)
@@ -224,6 +231,7 @@ func (w *World) run(c *Cmd, r *Result) error {
 	}
 	err = proc.Wait()
 	end()
+	r.disorder = proc.Stats().Disorder
 	r.Stdout, r.Stderr = stdout.String(), stderr.String()
 	var exit *jail.ExitError
 	if errors.As(err, &exit) {
