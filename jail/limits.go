@@ -314,6 +314,16 @@ func (p *Process) lookAtLimits(a *arena.Arena, l policy.Limits) (next time.Durat
 	return max(next, minLook, time.Since(start)), asleep
 }
 
+// idle reports that every guest thread sleeps in a handler.
+func (w *warden) idle() bool {
+	for _, t := range w.threads {
+		if !t.parked {
+			return false
+		}
+	}
+	return len(w.loading) == 0
+}
+
 // held is how many bytes of memory processes hold together, that of page tables
 // included; if it is more than enough, maybe not all. The kernel's quick count has
 // what they share once for each of them; if that is too much, its exact one decides.
