@@ -256,3 +256,26 @@ func TestSignals(t *testing.T) {
 		t.Errorf("%v, %q", cmd.ProcessState, p[:n])
 	}
 }
+
+// TestRepeatable: with -seed and -time two processes print and trace the same.
+func TestRepeatable(t *testing.T) {
+	trace := filepath.Join(t.TempDir(), "trace")
+	show := func(seed string) (out, calls string) {
+		out, errs, status := launch(t, launcher(t, sh("-seed", seed, "-time", "2020-01-01T00:00:00Z", "-trace", trace)(
+			"cat /proc/self/maps /proc/uptime; for i in 1 2 3 4; do (sleep 0.$i; echo $i; od -An -N4 /dev/urandom; date +%N) & done; wait; ls -lai /tmp /dev; times")...))
+		b, err := os.ReadFile(trace)
+		if err != nil || errs != "" || status != 0 || len(b) == 0 {
+			t.Fatalf("%q %d %v", errs, status, err)
+		}
+		return out, string(b)
+	}
+	out, calls := show("1")
+	for range 3 {
+		if o, c := show("1"); o != out || c != calls {
+			t.Fatalf("first %s\nthen %s\ntrace %s\nand %s", out, o, calls, c)
+		}
+	}
+	if o, _ := show("2"); o == out {
+		t.Error("another seed makes no difference")
+	}
+}
