@@ -16,13 +16,13 @@ import (
 var arrows = map[string]string{
 	"fdtable":             "",
 	"policy":              "internal/sysno",
-	"emulate/vfs":         "fdtable internal/abi internal/arena internal/fault",
+	"emulate/vfs":         "fdtable internal/abi internal/arena internal/fault internal/recording",
 	"emulate/vnet":        "emulate/vfs fdtable",
 	"emulate":             "emulate/vfs emulate/vnet fdtable internal/abi internal/arena internal/sysno",
 	"internal/sysno":      "github.com/elastic/go-seccomp-bpf/arch",
 	"internal/filter":     "policy internal/sysno github.com/elastic/go-seccomp-bpf golang.org/x/net/bpf",
 	"internal/loader":     "fdtable internal/stub",
-	"jail":                "policy emulate emulate/vfs emulate/vnet fdtable golang.org/x/net/dns/dnsmessage internal/abi internal/arena internal/dns internal/elfneeds internal/fault internal/filter internal/loader internal/ptrace internal/stub internal/sysno go.uber.org/zap",
+	"jail":                "policy emulate emulate/vfs emulate/vnet fdtable golang.org/x/net/dns/dnsmessage internal/abi internal/arena internal/dns internal/elfneeds internal/fault internal/filter internal/loader internal/ptrace internal/recording internal/stub internal/sysno go.uber.org/zap",
 	"jail/jailtest":       "jail policy emulate emulate/vfs",
 	"examples/run":        "jail policy",
 	"examples/faults":     "jail policy emulate",
@@ -40,6 +40,7 @@ var arrows = map[string]string{
 	"internal/elfneeds":   "",
 	"internal/escape":     "",
 	"internal/ptrace":     "internal/fault",
+	"internal/recording":  "",
 	"internal/stub":       "",
 
 	"examples/worker/guest/go": "",
