@@ -5,6 +5,9 @@ package vfs
 // SetCacheLimit makes the name cache fade after n names.
 func (ns *Namespace) SetCacheLimit(n int) { ns.maxCached = n }
 
+// Remember has k remember n bytes less than it may.
+func (k *Answers) Remember(n int64) { k.size = maxAnswers - n }
+
 // Bounds for tests.
 const (
 	MaxCached  = maxCached
