@@ -21,7 +21,9 @@ type System struct {
 	Hostname string
 	Domain   string // NIS domain name, "(none)" if empty
 	CPUs     int    // what sched_getaffinity and /proc/cpuinfo show
-	HideVDSO bool   // the clock is not the host one, or addresses are not the kernel's
+	// CPUInfo is the text of the host's /proc/cpuinfo; nil: that is read.
+	CPUInfo  func() ([]byte, error)
+	HideVDSO bool // the clock is not the host one, or addresses are not the kernel's
 	Limits   Limits
 	// Repeatable: the clock is virtual, and one guest thread runs at a time. Calls
 	// that would sleep or wake others in the kernel are answered here, and figures

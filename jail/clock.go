@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"oubliette/internal/ptrace"
+	"oubliette/internal/recording"
 	"oubliette/policy"
 )
 
@@ -152,7 +153,7 @@ func (w *warden) AfterFunc(d time.Duration, fn func()) (stop func()) {
 // outsideBusy reports that something is to come from outside: from what was dialled, or
 // from a stream that a task reads, or that a call is let through.
 func (w *warden) outsideBusy() bool {
-	return w.meters.waiting > 0 || w.outside != nil && w.outside.busy > 0 || w.streams.waitingFor(unix.POLLIN)
+	return w.meters.waiting > 0 || w.outside != nil && w.outside.busy > 0 || w.tape.waits() || w.tape == nil && w.streams.waitingFor(unix.POLLIN)
 }
 
 // stop forgets what keepPace has asked for.
@@ -171,9 +172,13 @@ func (w *warden) keepPace() {
 	}
 	t := v.timers[0]
 	v.stop()
+	if w.tape.replays() {
+		return
+	}
 	v.pace, v.host = t, time.AfterFunc(t.at-v.passed, func() {
 		w.box.post(func() {
-			if v.pace = nil; v.pending() && v.timers[0] == t && w.quiet() {
+			if v.pace = nil; v.pending() && v.timers[0] == t && w.quiet() && len(w.ready) == 0 {
+				w.tape.note(recording.Event{What: "clock"})
 				v.fire()
 			}
 		})

@@ -109,6 +109,25 @@
 // The fixed addresses cost 16 TiB of address space in which nothing lies, and programs
 // built for -fsanitize=thread or memory, which want other addresses, do not run.
 //
+// # Record and replay
+//
+// [Jail.Record] keeps what a run takes from outside, and [Replay] runs it again without.
+// Both are repeatable runs, with a virtual clock, a seed, and threads that take turns, so
+// that a run is a function of what comes in; and all that comes in is recorded where it
+// does. Of mounted files and directories that is what was looked at, and also that a name
+// was not there; of connections, datagrams, streams and signals each piece, with the turn
+// after which it came. While the guest waits for the outside its clock goes on as the
+// host's does, otherwise by its calls. What the guest sends out and writes to its streams
+// is recorded too, and compared: a replay that is other in anything ends with
+// [ErrDiverged].
+//
+// Other than in a run that is not recorded, what comes is let in between two calls of the
+// guest's, or after a second of computing without one, and output that nobody takes
+// stops the whole jail. What a replay cannot repeat is what no call tells of: the
+// processor's features (cpuid), which decide which code libraries choose, rdrand, and
+// the order in which threads see each other's stores between calls. The recording is of
+// one build of this library.
+//
 // # What the host sees
 //
 // Every guest process is a child of the calling process that runs a one-page stub

@@ -199,7 +199,7 @@ func (n *newImage) fill(im *loader.Image, r emulate.ExecRequest, state emulate.S
 	}
 	n.stack = n.stack[:size]
 	if w.seeded {
-		n.place = loader.NewStack(im.Args, r.Env, im.ExecFn, w.hostLimits[unix.RLIMIT_STACK].Cur)
+		n.place = loader.NewStack(im.Args, r.Env, im.ExecFn, w.inherited.Limits[unix.RLIMIT_STACK].Cur)
 		w.sys.Reserved = n.place.Reserved()
 	}
 	var b stub.Batch

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"oubliette/emulate/vnet"
+	"oubliette/internal/recording"
 )
 
 // flowBacklog is how many datagrams wait for the host; more are lost.
@@ -38,6 +39,9 @@ type flow struct {
 	used    atomic.Int64 // when last, Unix nanoseconds
 	unwatch func()
 	ended   bool
+
+	name                string // its doors'
+	came, refusal, over func(outcome)
 }
 
 // Send is in vnet.Outside.
@@ -64,8 +68,12 @@ func (o *outside) Send(s *vnet.UDP, to netip.AddrPort, data []byte) error {
 		if !o.acquire() {
 			return nil // lost, as on a full queue
 		}
-		f = &flow{o: o, key: key, out: make(chan []byte, flowBacklog)}
+		f = &flow{o: o, key: key, out: make(chan []byte, flowBacklog), name: o.number("udp")}
 		o.flows[key] = f
+		o.w.tape.say(f.name, []byte(address))
+		f.came = o.w.tape.door(o.w, f.name+" came", arrives(s))
+		f.refusal = o.w.tape.door(o.w, f.name+" refused", func(outcome) { s.Refused(unix.ECONNREFUSED) })
+		f.over = o.w.tape.door(o.w, f.name+" over", func(outcome) { f.end() })
 		o.w.learn.dial(address, to.Addr())
 		f.unwatch = s.Queue().Watch(func() {
 			if s.Dead() {
@@ -78,6 +86,7 @@ func (o *outside) Send(s *vnet.UDP, to netip.AddrPort, data []byte) error {
 			f.send(address)
 		})
 	}
+	o.w.tape.say(f.name+" sent", data)
 	if len(f.out) < cap(f.out) && o.w.streams.whole(len(data)) { // else it is lost
 		f.out <- data
 	}
@@ -89,6 +98,7 @@ func (f *flow) end() {
 	if !f.ended {
 		f.ended = true
 		f.unwatch()
+		f.o.w.tape.shut(f.name+" came", f.name+" refused", f.name+" over")
 		delete(f.o.flows, f.key)
 		close(f.out)
 	}
@@ -96,7 +106,7 @@ func (f *flow) end() {
 
 // send is the sending goroutine: it dials, too.
 func (f *flow) send(address string) {
-	defer f.o.w.box.post(f.end)
+	defer f.over(outcome{})
 	ctx, cancel := context.WithTimeout(f.o.last, dialTimeout)
 	conn, err := f.o.dial(ctx, "udp", address)
 	cancel()
@@ -132,7 +142,7 @@ func (f *flow) send(address string) {
 // refused tells the socket what ICMP told the host's.
 func (f *flow) refused(err error) {
 	if isRefused(err) {
-		f.o.w.box.post(func() { f.key.s.Refused(unix.ECONNREFUSED) })
+		f.refusal(outcome{})
 	}
 }
 
@@ -159,20 +169,27 @@ func (f *flow) receive(conn net.Conn) {
 			return
 		}
 		f.used.Store(time.Now().UnixNano())
-		if !f.o.bring(f.key.s, f.key.to, buf[:n]) {
+		if !f.o.bring(f.came, f.key.to, buf[:n]) {
 			return
+		}
+	}
+}
+
+// arrives is the door of a guest's socket, through which bring brings.
+func arrives(s *vnet.UDP) func(outcome) {
+	return func(d outcome) {
+		s.Arrive(d.From, d.Data)
+		if d.done != nil {
+			close(d.done)
 		}
 	}
 }
 
 // bring gives a datagram to a guest's socket and waits until it is there. false:
 // the jail has ended.
-func (o *outside) bring(s *vnet.UDP, from netip.AddrPort, p []byte) bool {
-	data, done := append([]byte(nil), p...), make(chan struct{})
-	o.w.box.post(func() {
-		s.Arrive(from, data)
-		close(done)
-	})
+func (o *outside) bring(came func(outcome), from netip.AddrPort, p []byte) bool {
+	done := make(chan struct{})
+	came(outcome{Event: recording.Event{From: from, Data: append([]byte(nil), p...)}, done: done})
 	select {
 	case <-done:
 		return true

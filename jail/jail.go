@@ -111,9 +111,25 @@ type Jail struct {
 	// at a time.
 	Refused *[]policy.Explanation
 
+	// Record, if not nil and empty, gets all that the run takes from outside by the time
+	// Wait returns, for [Replay] to run it again without: what was read of mounted files
+	// and directories, the bytes of connections and standard streams, answers of
+	// resolvers, signals; the command and its environment; and the policy with a seed
+	// and the time of the start, if it had none. So a recorded run is a repeatable one
+	// with a virtual clock, that waits for the outside as long as it takes. Each file
+	// is for the guest as it was when first looked at, so what others change meanwhile
+	// does not show. The other fields that hold code, but Dial and Listen, and mounts for
+	// writing that have no Overlay are an error. Wait has one if the recording could not be
+	// written: nothing that it holds then is of use. Whoever has a recording has all
+	// that the guest has read. Record stays the caller's to close, when nobody reads
+	// Process.Tree any more. One Spawn only.
+	Record Recording
+
 	// Trace is called after every call that stopped, on the jail's thread: it
 	// must be quick.
 	Trace func(TraceEvent)
+
+	replay *tape // of Replay
 }
 
 // TraceEvent is one call that stopped at the warden.

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 
 	"oubliette/emulate"
 	"oubliette/internal/arena"
+	"oubliette/internal/recording"
 	"oubliette/policy"
 )
 
@@ -100,7 +102,7 @@ func canLimit(l policy.Limits) error {
 // setLimits gives task 1 its resource limits: the caller's, cut by the policy.
 func (w *warden) setLimits(t *emulate.Task) {
 	l := &t.Process.Rlimits
-	*l = w.hostLimits
+	*l = w.inherited.Limits
 	cut := func(resource int, n uint64) {
 		if n > 0 && n < l[resource].Max {
 			l[resource] = unix.Rlimit{Cur: min(n, l[resource].Cur), Max: n}
@@ -117,13 +119,16 @@ func (w *warden) setLimits(t *emulate.Task) {
 
 // reached ends the jail at a limit, from any goroutine.
 func (w *warden) reached(limit string, bound any) {
-	w.box.post(func() {
-		if w.err == nil { // task 1 may have ended, but not all that it wrote is out
-			w.limitHit(limit, nil)
-			w.err = &LimitError{Limit: limit, Bound: fmt.Sprint(bound)}
-		}
-		w.killAll()
-	})
+	w.told["limit"](outcome{Event: recording.Event{Data: fmt.Append(nil, limit, " ", bound)}})
+}
+
+func (w *warden) limited(o outcome) {
+	limit, bound, _ := strings.Cut(string(o.Data), " ")
+	if w.err == nil { // task 1 may have ended, but not all that it wrote is out
+		w.limitHit(limit, nil)
+		w.err = &LimitError{Limit: limit, Bound: bound}
+	}
+	w.killAll()
 }
 
 // flushKilled is how long a jail that was ended, or is at its Limits.Wall, waits for

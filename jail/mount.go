@@ -8,10 +8,8 @@ import (
 	"io"
 	"io/fs"
 	"maps"
-	"os"
 	"os/exec"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -20,7 +18,6 @@ import (
 
 	"oubliette/emulate"
 	"oubliette/emulate/vfs"
-	"oubliette/internal/elfneeds"
 	"oubliette/policy"
 )
 
@@ -51,7 +48,7 @@ func (w *warden) mount(j *Jail, cmd *exec.Cmd) error {
 		if j.Mounts[p] == nil {
 			return &Error{Op: "mount " + p, Err: errors.New("the fs.FS in Jail.Mounts is nil")}
 		}
-		n, err := vfs.NewIOFS(j.Mounts[p], vfs.IOFSOptions{})
+		n, err := w.tape.tree(p, func() (vfs.Node, error) { return vfs.NewIOFS(j.Mounts[p], vfs.IOFSOptions{}) })
 		if err == nil {
 			err = w.mountAt(p, n)
 		}
@@ -128,7 +125,7 @@ func (w *warden) rootNode(mounts []policy.Mount) (vfs.Node, []policy.Mount, erro
 }
 
 func (w *warden) mountOne(m policy.Mount) error {
-	if target, ok := sameSymlink(m); ok {
+	if target, ok := w.tape.sameSymlink(m); ok {
 		return w.mountAt(m.Guest, vfs.NewLink(target))
 	}
 	n, err := w.node(m)
@@ -139,7 +136,7 @@ func (w *warden) mountOne(m policy.Mount) error {
 		return fmt.Errorf("%w: create it, or make the mount optional", err)
 	case err != nil:
 		return err
-	case m.Kind == policy.KindHost && !m.Optional && unix.Faccessat(unix.AT_FDCWD, m.Host, unix.R_OK, unix.AT_EACCESS) == unix.EACCES:
+	case m.Kind == policy.KindHost && !m.Optional && !w.tape.replays() && unix.Faccessat(unix.AT_FDCWD, m.Host, unix.R_OK, unix.AT_EACCESS) == unix.EACCES:
 		return fmt.Errorf("%s: %w: the caller may not read it", m.Host, unix.EACCES)
 	}
 	if err := w.mountAt(m.Guest, n); err != nil {
@@ -156,22 +153,15 @@ func (w *warden) mountOne(m policy.Mount) error {
 	return nil
 }
 
-// sameSymlink: a host symlink mounted at its own path stays a symlink.
-func sameSymlink(m policy.Mount) (string, bool) {
-	if m.Kind != policy.KindHost || filepath.Clean(m.Host) != path.Clean(m.Guest) {
-		return "", false
-	}
-	target, err := os.Readlink(m.Host)
-	return target, err == nil
-}
-
 // node makes the file system of a mount.
 func (w *warden) node(m policy.Mount) (vfs.Node, error) {
 	id := w.policy.Identity
 	owner := vfs.Owner{UID: id.UID, GID: id.GID}
 	switch m.Kind {
 	case policy.KindHost:
-		n, err := vfs.NewHost(m.Host, vfs.HostOptions{Write: m.Write && !m.Overlay, Frozen: m.Frozen, Repeatable: w.sys.Repeatable})
+		n, err := w.tape.tree(m.Guest, func() (vfs.Node, error) {
+			return vfs.NewHost(m.Host, vfs.HostOptions{Write: m.Write && !m.Overlay, Frozen: m.Frozen, Repeatable: w.sys.Repeatable})
+		})
 		if err != nil || !m.Overlay {
 			return n, err
 		}
@@ -214,7 +204,7 @@ func (w *warden) now() time.Time {
 // mountProgram shows the program, its interpreter and its libraries at their own
 // paths.
 func (w *warden) mountProgram(cmd *exec.Cmd) error {
-	files, err := elfneeds.Walk(cmd.Path)
+	files, err := w.tape.needs(cmd.Path)
 	if err != nil {
 		return fmt.Errorf("finding what %s needs: %w", cmd.Path, err)
 	}

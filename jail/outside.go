@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"oubliette/emulate/vnet"
+	"oubliette/internal/recording"
 	"oubliette/policy"
 )
 
@@ -36,6 +37,7 @@ const (
 type outside struct {
 	w    *warden
 	dial func(ctx context.Context, network, address string) (net.Conn, error)
+	look func(ctx context.Context, network, name string) ([]netip.Addr, error)
 	hook func(ctx context.Context, network, address string) (net.Listener, error)
 
 	host   bool                       // policy.Net.Host
@@ -50,7 +52,8 @@ type outside struct {
 	flows     map[flowKey]*flow
 	given     []*packets
 
-	slots    chan struct{} // as many as there are connections
+	slots    chan struct{}  // as many as there are connections
+	numbers  map[string]int // given, see number
 	lookups  int
 	busy     int             // dials and lookups in progress, connections dialled
 	ctx      context.Context // ends with the last guest
@@ -69,9 +72,13 @@ func (w *warden) newOutside(j *Jail, n policy.Net) (*outside, error) {
 	}
 	o := &outside{w: w, dial: j.Dial, hook: j.Listen, host: n.Host, lookup: n.Host && j.Dial == nil,
 		rules: make(map[string]map[uint16]bool), index: make(map[string]int), hooked: make(map[netip.AddrPort]*publication),
-		pipes: make(map[*pipe]struct{}), flows: make(map[flowKey]*flow), slots: make(chan struct{}, maxOutside)}
+		pipes: make(map[*pipe]struct{}), flows: make(map[flowKey]*flow), slots: make(chan struct{}, maxOutside), numbers: make(map[string]int)}
+	o.look = net.DefaultResolver.LookupNetIP
 	if o.dial == nil {
 		o.dial = new(net.Dialer).DialContext
+	}
+	if w.tape.replays() {
+		o.dial, o.look = silentDial, silentLook
 	}
 	for _, rule := range n.Allow {
 		name, port, err := policy.SplitAllow(rule)
@@ -86,7 +93,7 @@ func (w *warden) newOutside(j *Jail, n policy.Net) (*outside, error) {
 	o.ctx, o.cancel = context.WithCancel(context.Background())
 	o.last, o.cancelAt = context.WithCancel(context.Background())
 	for _, p := range n.Publish {
-		l, err := net.Listen("tcp", p.Host)
+		l, err := o.listen(p.Host)
 		if err != nil {
 			o.close()
 			return nil, &Error{Op: "policy.Net publish " + p.Host, Err: err}
@@ -94,6 +101,19 @@ func (w *warden) newOutside(j *Jail, n policy.Net) (*outside, error) {
 		o.published = append(o.published, o.newPublication(l, uint16(p.Guest)))
 	}
 	return o, nil
+}
+
+func (o *outside) listen(address string) (net.Listener, error) {
+	if o.w.tape.replays() {
+		return silentListener{}, nil
+	}
+	return net.Listen("tcp", address)
+}
+
+// number names one more of a kind of things that have doors.
+func (o *outside) number(kind string) string {
+	o.numbers[kind]++
+	return fmt.Sprint(kind, " ", o.numbers[kind])
 }
 
 // resolves says that there is anything to resolve names for.
@@ -115,14 +135,21 @@ func (o *outside) run(fn func()) {
 	}()
 }
 
-// acquire takes one of the slots, release gives it back, on any goroutine.
+// acquire takes one of the slots; release gives it back, on any goroutine.
 func (o *outside) acquire() bool {
-	select {
-	case o.slots <- struct{}{}:
-		return !o.ended
-	default:
-		return false
+	free := false
+	e := o.w.tape.ask("slot", func() (e recording.Event) {
+		select {
+		case o.slots <- struct{}{}:
+			free, e.N = true, 1
+		default:
+		}
+		return e
+	})
+	if e.N == 1 && !free { // a replay, whose goroutines have nothing to wait for
+		o.slots <- struct{}{}
 	}
+	return e.N == 1 && !o.ended
 }
 
 func (o *outside) release() { <-o.slots }
@@ -191,9 +218,9 @@ func (o *outside) Connect(s *vnet.TCP, to netip.AddrPort) error {
 		return unix.EADDRNOTAVAIL
 	}
 	o.w.learn.dial(address, to.Addr())
-	dial := o.dial
+	name, dial := o.number("dial"), o.dial
 	if address == "" {
-		dial = o.dialResolver
+		dial = o.resolver(name)
 	}
 	ctx, cancel := context.WithTimeout(o.ctx, dialTimeout)
 	gone := false
@@ -204,33 +231,41 @@ func (o *outside) Connect(s *vnet.TCP, to netip.AddrPort) error {
 		}
 	})
 	o.busy++
+	o.w.tape.say(name, []byte("tcp "+address))
+	dialled := o.w.tape.door(o.w, name+" done", func(d outcome) {
+		o.w.tape.shut(name + " done")
+		watch()
+		o.busy--
+		var far *vnet.TCP
+		err := d.err()
+		if err == nil && !gone && !o.ended {
+			far, err = s.Established()
+		}
+		switch {
+		case far != nil:
+			o.busy++
+			p := o.newPipe(far, d.conn)
+			p.dialled, p.inside = true, address == ""
+			return
+		case d.conn != nil:
+			o.run(func() { _ = d.conn.Close() })
+		}
+		o.release()
+		if err != nil && !gone && !o.ended {
+			s.Refused(dialErrno(err))
+		}
+	})
 	o.run(func() {
 		conn, err := dial(ctx, "tcp", address)
 		cancel()
-		o.w.box.post(func() {
-			watch()
-			o.busy--
-			var far *vnet.TCP
-			if err == nil && conn == nil {
-				err = errors.New("Jail.Dial returned neither a connection nor an error")
-			}
-			if err == nil && !gone && !o.ended {
-				far, err = s.Established()
-			}
-			switch {
-			case far != nil:
-				o.busy++
-				p := o.newPipe(far, conn)
-				p.dialled, p.inside = true, address == ""
-				return
-			case conn != nil:
-				o.run(func() { _ = conn.Close() })
-			}
-			o.release()
-			if err != nil && !gone && !o.ended {
-				s.Refused(dialErrno(err))
-			}
-		})
+		if err == nil && conn == nil {
+			err = errors.New("Jail.Dial returned neither a connection nor an error")
+		}
+		d := outcome{conn: conn}
+		if err != nil {
+			d.Errno = dialErrno(err)
+		}
+		dialled(d)
 	})
 	return nil
 }
@@ -292,11 +327,13 @@ func (o *outside) wait() {
 	for {
 		o.wg.Wait()
 		posts := o.w.box.take()
-		if len(posts) == 0 {
-			return
-		}
 		for _, fn := range posts {
 			o.w.guard(fn)
+		}
+		for o.w.tape.deliver(true) {
+		}
+		if len(posts) == 0 {
+			return
 		}
 	}
 }

@@ -13,8 +13,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"oubliette/emulate"
 	"oubliette/emulate/vfs"
+	"oubliette/internal/recording"
 )
 
 // Process is a running jail: the first guest process and all that came of it.
@@ -191,20 +191,16 @@ func (p *Process) watch() {
 
 // Signal sends a signal to the jail's first process. os.ErrProcessDone after the
 // end.
-func (p *Process) Signal(sig os.Signal) error { return p.signal(sig, (*warden).signalInit) }
+func (p *Process) Signal(sig os.Signal) error { return p.signal(sig, "signal") }
 
 // SignalGroup sends a signal to the process group the jail began with, as a
 // terminal does when ^C is typed. os.ErrProcessDone after the end.
-func (p *Process) SignalGroup(sig os.Signal) error {
-	return p.signal(sig, func(w *warden, s unix.Signal) {
-		_ = w.sys.SignalGroup(1, emulate.Signal{Number: int(s), Code: siKernel}) // ESRCH: all have left it
-	})
-}
+func (p *Process) SignalGroup(sig os.Signal) error { return p.signal(sig, "group signal") }
 
 // siKernel is SI_KERNEL: sent by the kernel, here its terminal.
 const siKernel = 0x80
 
-func (p *Process) signal(sig os.Signal, send func(*warden, unix.Signal)) error {
+func (p *Process) signal(sig os.Signal, door string) error {
 	s, ok := sig.(unix.Signal)
 	if !ok {
 		return errors.New("jail: unsupported signal type")
@@ -215,7 +211,7 @@ func (p *Process) signal(sig os.Signal, send func(*warden, unix.Signal)) error {
 	if s == unix.SIGKILL {
 		return p.Kill()
 	}
-	p.w.box.post(func() { send(p.w, s) })
+	p.w.told[door](outcome{Event: recording.Event{N: int64(s)}})
 	return nil
 }
 
@@ -224,7 +220,7 @@ func (p *Process) Kill() error {
 	if p.done() {
 		return os.ErrProcessDone
 	}
-	p.w.box.post(func() { p.w.fail(errKilled) })
+	p.w.told["kill"](outcome{})
 	return nil
 }
 
@@ -283,15 +279,20 @@ func (p *Process) Stats() Stats {
 // the rights of the caller, mounts included; /proc and /dev are empty after the
 // end.
 func (p *Process) Tree() fs.FS {
-	return vfs.FS(p.w.sys.FS.Root(), func(fn func()) { p.do(func() { p.w.learn.aside(fn) }) })
+	return vfs.FS(p.w.sys.FS.Root(), func(fn func()) { p.aside(fn) })
 }
 
 // Changes lists what the guest created, modified and removed in memory and
 // overlay mounts, sorted by path.
 func (p *Process) Changes() []vfs.Changed {
 	var list []vfs.Changed
-	p.do(func() { list = p.w.sys.FS.Changes() })
+	p.aside(func() { list = p.w.sys.FS.Changes() })
 	return list
+}
+
+// aside is do for a look at the tree, which is no use that a guest makes of it.
+func (p *Process) aside(fn func()) {
+	p.do(func() { p.w.learn.aside(func() { p.w.tape.aside(fn) }) })
 }
 
 // isBrokenPipe: the guest closed its end, which is its right.

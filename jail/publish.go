@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"oubliette/emulate/vnet"
+	"oubliette/internal/recording"
 )
 
 // acceptPause is how long accepting rests when the host has no descriptor or memory
@@ -31,6 +32,7 @@ type publication struct {
 	more    chan struct{}  // the connection has arrived: accept the next
 	at      netip.AddrPort // key in outside.hooked
 	waiting *arrival
+	came    func(outcome)
 }
 
 // arrival is a connection that waits for room in the guest's backlog.
@@ -41,7 +43,9 @@ type arrival struct {
 }
 
 func (o *outside) newPublication(l net.Listener, port uint16) *publication {
-	return &publication{o: o, l: l, port: port, gone: make(chan struct{}), more: make(chan struct{}, 1), unwatch: func() {}}
+	p := &publication{o: o, l: l, port: port, gone: make(chan struct{}), more: make(chan struct{}, 1), unwatch: func() {}}
+	p.came = o.w.tape.door(o.w, o.number("listener")+" came", p.arrived)
+	return p
 }
 
 // start begins to accept.
@@ -93,7 +97,9 @@ func (p *publication) accept() {
 				return
 			}
 		}
-		o.w.box.post(func() { p.arrived(conn) })
+		from, _ := addrPort(conn.RemoteAddr())
+		to, _ := addrPort(conn.LocalAddr())
+		p.came(outcome{Event: recording.Event{From: from, To: to}, conn: conn})
 		select {
 		case <-p.more:
 		case <-p.gone:
@@ -122,7 +128,8 @@ func (o *outside) refuse(conn net.Conn) {
 }
 
 // arrived brings a connection to the guest's listener.
-func (p *publication) arrived(conn net.Conn) {
+func (p *publication) arrived(c outcome) {
+	conn, from := c.conn, c.From
 	if p.closed || p.o.ended {
 		p.o.refuse(conn)
 		return
@@ -131,11 +138,10 @@ func (p *publication) arrived(conn net.Conn) {
 		p.arriveUnix(conn)
 		return
 	}
-	from, ok := addrPort(conn.RemoteAddr())
-	if !ok {
+	if !from.IsValid() {
 		from = netip.AddrPortFrom(vnet.Outside4, 0)
 	}
-	l, to := p.listener(conn)
+	l, to := p.listener(c.To)
 	var far *vnet.TCP
 	err := error(unix.ECONNREFUSED)
 	if l != nil {
@@ -161,8 +167,8 @@ func (p *publication) arrived(conn net.Conn) {
 	settle()
 }
 
-// listener is who takes a connection, and the address that it comes to.
-func (p *publication) listener(conn net.Conn) (*vnet.TCP, netip.AddrPort) {
+// listener is who takes a connection to local, and the address that it comes to.
+func (p *publication) listener(local netip.AddrPort) (*vnet.TCP, netip.AddrPort) {
 	if p.to == nil {
 		for _, ip := range []netip.Addr{vnet.Outside4, netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback(), vnet.Outside6} {
 			at := netip.AddrPortFrom(ip, p.port)
@@ -173,7 +179,7 @@ func (p *publication) listener(conn net.Conn) (*vnet.TCP, netip.AddrPort) {
 		return nil, netip.AddrPort{}
 	}
 	to := p.to.Local()
-	if local, ok := addrPort(conn.LocalAddr()); ok && p.at == (netip.AddrPort{}) {
+	if local.IsValid() && p.at == (netip.AddrPort{}) {
 		to = local // of Jail.Sockets, the guest knows the host's address
 	} else if to.Addr().IsUnspecified() {
 		to = netip.AddrPortFrom(vnet.Outside4, to.Port())
@@ -242,6 +248,14 @@ func (o *outside) Listen(s *vnet.TCP) func() error {
 		address = ":" + portText(at.Port())
 	}
 	o.w.auditNetwork("listen", network, address, nil)
+	name := o.number("listen")
+	if o.w.tape.replays() {
+		e := o.w.tape.ask(name, nil)
+		if e.N == 1 {
+			o.listening(s, at, silentListener{})
+		}
+		return func() error { return outcome{Event: e}.err() }
+	}
 	o.wg.Add(1)
 	return func() error {
 		defer o.wg.Done()
@@ -249,17 +263,24 @@ func (o *outside) Listen(s *vnet.TCP) func() error {
 			<-before.gone
 		}
 		l, err := o.hook(o.ctx, network, address)
-		if err != nil {
-			return listenErrno(err)
+		e := recording.Event{What: name}
+		switch {
+		case err != nil:
+			e.Errno = listenErrno(err)
+		case l != nil:
+			e.N = 1
 		}
-		if l != nil {
-			o.w.box.post(func() { o.listening(s, at, l) })
-		}
-		return nil
+		o.w.box.post(func() {
+			o.w.tape.note(e)
+			if e.N == 1 {
+				o.listening(s, at, l)
+			}
+		})
+		return outcome{Event: e}.err()
 	}
 }
 
-func listenErrno(err error) error {
+func listenErrno(err error) unix.Errno {
 	var errno unix.Errno
 	if errors.As(err, &errno) && errno == unix.EACCES {
 		return errno

@@ -13,6 +13,7 @@ import (
 
 	"oubliette/emulate/vnet"
 	"oubliette/fdtable"
+	"oubliette/internal/recording"
 )
 
 // pumpBuffer is how much is read, and how much written, in one piece.
@@ -54,12 +55,26 @@ type pipe struct {
 	reset   bool // conn is to end with a RST
 	linger  bool // or not before the peer has had a chance to read all
 	ended   bool
+
+	name        string // its doors'
+	came, wrote func(outcome)
 }
 
 // newPipe connects far and conn, in a slot that it gives back at its end.
 func (o *outside) newPipe(far farEnd, conn net.Conn) *pipe {
-	p := &pipe{o: o, far: far, conn: conn, more: make(chan struct{}, 1), over: make(chan struct{}), out: make(chan []byte, 3)}
+	p := &pipe{o: o, far: far, conn: conn, more: make(chan struct{}, 1), over: make(chan struct{}), out: make(chan []byte, 3), name: o.number("conn")}
 	o.pipes[p] = struct{}{}
+	p.came = o.w.tape.door(o.w, p.name+" came", func(r outcome) {
+		if p.in, p.inErr = r.Data, r.err(); r.N == atEnd {
+			p.inErr = io.EOF
+		}
+		p.step()
+	})
+	p.wrote = o.w.tape.door(o.w, p.name+" wrote", func(r outcome) {
+		p.writing = false
+		p.failed = p.failed || r.Errno != 0
+		p.step()
+	})
 	queued := false
 	p.unwatch = far.Queue().Watch(func() {
 		if !queued {
@@ -78,15 +93,29 @@ func (o *outside) newPipe(far farEnd, conn net.Conn) *pipe {
 	return p
 }
 
+// atEnd is the N of what comes with the end of a stream.
+const atEnd = 1
+
+// netErrno is an errno for an error of a connection's, 0 for none.
+func netErrno(err error) unix.Errno {
+	errno := unix.ECONNRESET
+	if err == nil {
+		return 0
+	}
+	_ = errors.As(err, &errno)
+	return errno
+}
+
 // read is the reader's goroutine.
 func (p *pipe) read() {
 	buf := make([]byte, pumpBuffer)
 	for {
 		n, err := p.conn.Read(buf)
-		p.o.w.box.post(func() {
-			p.in, p.inErr = buf[:n], err
-			p.step()
-		})
+		e := recording.Event{Data: buf[:n], Errno: netErrno(err)}
+		if errors.Is(err, io.EOF) {
+			e.N, e.Errno = atEnd, 0
+		}
+		p.came(outcome{Event: e})
 		if err != nil {
 			return
 		}
@@ -112,11 +141,7 @@ func (p *pipe) write() {
 		if err != nil { // what is still to be read tells why
 			_ = p.conn.SetReadDeadline(time.Now().Add(lastWords))
 		}
-		p.o.w.box.post(func() {
-			p.writing = false
-			p.failed = p.failed || err != nil
-			p.step()
-		})
+		p.wrote(outcome{Event: recording.Event{Errno: netErrno(err)}})
 	}
 	switch _, ok := p.conn.(interface{ CloseWrite() error }); {
 	case p.reset:
@@ -195,12 +220,14 @@ func (p *pipe) fromGuest() {
 		if n = p.leaves(n); n == 0 { // the jail ends
 			return
 		}
+		p.o.w.tape.say(p.name+" sent", p.buf[:n])
 		p.out <- p.buf[:n]
 	case err == unix.EAGAIN:
 		p.buf = nil // an idle connection needs none
 		return
 	case err == nil:
 		p.fin = true
+		p.o.w.tape.say(p.name+" shut", nil)
 		p.out <- nil
 	default:
 		p.end(true)
@@ -221,6 +248,7 @@ func (p *pipe) leaves(n int) int {
 func (p *pipe) end(reset bool) {
 	p.ended, p.reset = true, reset
 	p.unwatch()
+	p.o.w.tape.shut(p.name+" came", p.name+" wrote")
 	_ = p.far.Close()
 	if p.dialled {
 		p.o.busy--

@@ -16,6 +16,7 @@ import (
 
 	"oubliette/emulate/vnet"
 	"oubliette/internal/dns"
+	"oubliette/internal/recording"
 )
 
 const dnsPort = 53
@@ -106,14 +107,18 @@ func (o *outside) answer(msg []byte, reply func([]byte)) {
 func (o *outside) ask(q *dns.Query, reply func([]byte)) {
 	o.lookups++
 	o.busy++
+	name := o.number("name")
+	o.w.tape.say(name, []byte(q.Name))
+	found := o.w.tape.door(o.w, name+" found", func(a outcome) {
+		o.w.tape.shut(name + " found")
+		o.lookups--
+		o.busy--
+		o.w.learn.name(q.Name, a.Addrs)
+		reply(q.Reply(dnsmessage.RCode(a.N), a.Addrs))
+	})
 	o.run(func() {
-		addrs, err := net.DefaultResolver.LookupNetIP(o.ctx, "ip", q.Name)
-		o.w.box.post(func() {
-			o.lookups--
-			o.busy--
-			o.w.learn.name(q.Name, unmap(addrs))
-			reply(q.Reply(lookupCode(err), unmap(addrs)))
-		})
+		addrs, err := o.look(o.ctx, "ip", q.Name)
+		found(outcome{Event: recording.Event{N: int64(lookupCode(err)), Addrs: unmap(addrs)}})
 	})
 }
 
@@ -135,31 +140,47 @@ func unmap(addrs []netip.Addr) []netip.Addr {
 	return addrs
 }
 
-// dialResolver is a connection to the resolver, for queries over TCP (RFC 7766).
-func (o *outside) dialResolver(ctx context.Context, _, _ string) (net.Conn, error) {
-	ours, theirs := net.Pipe()
-	o.run(func() {
-		defer ours.Close()
-		for {
-			var size [2]byte
-			if _, err := io.ReadFull(ours, size[:]); err != nil {
-				return
-			}
-			msg := make([]byte, binary.BigEndian.Uint16(size[:]))
-			if _, err := io.ReadFull(ours, msg); err != nil {
-				return
-			}
-			answered := make(chan []byte, 1)
-			o.w.box.post(func() { o.answer(msg, func(b []byte) { answered <- b }) })
+// resolver dials the resolver, for queries over TCP (RFC 7766), as name's dial.
+func (o *outside) resolver(name string) func(ctx context.Context, _, _ string) (net.Conn, error) {
+	answered := make(chan []byte, 1)
+	asked := o.w.tape.door(o.w, name+" query", func(q outcome) {
+		o.answer(q.Data, func(b []byte) {
 			select {
-			case b := <-answered:
-				if _, err := ours.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(b))), b...)); err != nil {
-					return
-				}
-			case <-o.ctx.Done():
+			case answered <- b:
+			default: // a replay: nobody waits
+			}
+		})
+	})
+	if o.w.tape.replays() {
+		return silentDial
+	}
+	return func(ctx context.Context, _, _ string) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		o.run(func() { o.serve(ours, asked, answered) })
+		return theirs, ctx.Err()
+	}
+}
+
+// serve answers the queries of a connection.
+func (o *outside) serve(ours net.Conn, asked func(outcome), answered chan []byte) {
+	defer ours.Close()
+	for {
+		var size [2]byte
+		if _, err := io.ReadFull(ours, size[:]); err != nil {
+			return
+		}
+		msg := make([]byte, binary.BigEndian.Uint16(size[:]))
+		if _, err := io.ReadFull(ours, msg); err != nil {
+			return
+		}
+		asked(outcome{Event: recording.Event{Data: msg}})
+		select {
+		case b := <-answered:
+			if _, err := ours.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(b))), b...)); err != nil {
 				return
 			}
+		case <-o.ctx.Done():
+			return
 		}
-	})
-	return theirs, ctx.Err()
+	}
 }

@@ -210,7 +210,7 @@ func (p *packets) end() {
 
 // receive is the receiving goroutine.
 func (p *packets) receive(s *vnet.UDP) {
-	buf := make([]byte, maxDatagram)
+	buf, came := make([]byte, maxDatagram), p.o.w.tape.door(p.o.w, "", arrives(s))
 	for {
 		var n int
 		var err error
@@ -222,7 +222,7 @@ func (p *packets) receive(s *vnet.UDP) {
 			n, a, err = p.packet.ReadFrom(buf)
 			from, _ = addrPort(a)
 		}
-		if err != nil && !isRefused(err) || err == nil && !p.o.bring(s, from, buf[:n]) {
+		if err != nil && !isRefused(err) || err == nil && !p.o.bring(came, from, buf[:n]) {
 			return
 		}
 	}

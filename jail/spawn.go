@@ -4,10 +4,12 @@ package jail
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
 	"os/exec"
 	"path"
 	"runtime"
@@ -23,6 +25,7 @@ import (
 	"oubliette/fdtable"
 	"oubliette/internal/arena"
 	"oubliette/internal/ptrace"
+	"oubliette/internal/recording"
 	"oubliette/policy"
 )
 
@@ -37,7 +40,11 @@ func (j *Jail) spawn(cmd *exec.Cmd, pol policy.Policy) (*Process, error) {
 	if err := canLimit(pol.Limits); err != nil {
 		return nil, err
 	}
-	w, err := newWarden(j, pol)
+	tape, err := j.newTape(cmd, &pol)
+	if err != nil {
+		return nil, err
+	}
+	w, err := newWarden(j, pol, tape)
 	if err != nil {
 		return nil, err
 	}
@@ -78,8 +85,8 @@ func (j *Jail) spawn(cmd *exec.Cmd, pol policy.Policy) (*Process, error) {
 }
 
 // newWarden makes everything that needs no process yet.
-func newWarden(j *Jail, pol policy.Policy) (_ *warden, err error) {
-	w := &warden{policy: &pol, log: j.Logger, audits: newAudits(j.Logger, pol), threads: make(map[int]*thread),
+func newWarden(j *Jail, pol policy.Policy, tape *tape) (_ *warden, err error) {
+	w := &warden{policy: &pol, tape: tape, log: j.Logger, audits: newAudits(j.Logger, pol), threads: make(map[int]*thread),
 		early: make(map[int]earlyStop), doomed: make(map[int]*emulate.Process), late: make(map[*emulate.Process][]func()), loading: make(map[int]*newImage),
 		logged: make(map[string]int), streams: streams{quit: -1}}
 	if w.log == nil {
@@ -88,6 +95,8 @@ func newWarden(j *Jail, pol policy.Policy) (_ *warden, err error) {
 	if j.Refused != nil {
 		w.refused = &refusals{w: w, to: j.Refused, seen: make(map[string]bool)}
 	}
+	tape.use(w)
+	w.openDoors()
 	if err := w.chooseClock(j, pol.Time); err != nil {
 		return nil, err
 	}
@@ -126,6 +135,9 @@ func newWarden(j *Jail, pol policy.Policy) (_ *warden, err error) {
 	w.sys = &emulate.System{Host: w, Hostname: id.Hostname, CPUs: id.CPUs, ArenaFDs: arenaFDs,
 		HideVDSO: !w.hostClock() || w.seeded, Repeatable: w.turns != nil,
 		Limits: emulate.Limits{Tasks: pol.Limits.Tasks, Descriptors: fdtable.Budget{Max: pol.Limits.Descriptors}}}
+	if tape != nil {
+		w.sys.CPUInfo = tape.cpuinfo
+	}
 	w.meters.start(pol.Limits)
 	if w.audits[policy.AuditWrite] != nil {
 		w.sys.Changed = w.changed
@@ -188,7 +200,22 @@ func (w *warden) hostState() error {
 			w.hostIgnored |= 1 << (sig - 1)
 		}
 	}
-	return nil
+	w.inherited = inherited{w.hostLimits, w.hostNice, w.hostIgnored}
+	e := w.tape.ask("the caller's limits", func() (e recording.Event) {
+		e.Data, _ = json.Marshal(w.inherited) // numbers
+		return e
+	})
+	if w.tape.replays() && w.err == nil && json.Unmarshal(e.Data, &w.inherited) != nil {
+		w.tape.diverged("%s are %q", e.What, e.Data)
+	}
+	return w.err
+}
+
+// inherited is what the guest has of the caller: in a replay, of the recorded run's.
+type inherited struct {
+	Limits  [16]unix.Rlimit
+	Nice    int
+	Ignored uint64
 }
 
 // discard gives back what newWarden took.
@@ -224,7 +251,7 @@ func (w *warden) begin(j *Jail, cmd *exec.Cmd) error {
 	task := w.sys.NewInit(w.sys.FS.Root(), cred, fds)
 	w.init = task
 	w.setLimits(task)
-	task.Attr.Nice = w.hostNice
+	task.Attr.Nice = w.inherited.Nice
 	if err := firstError(w.openStreams(task), w.openSockets(j, task)); err != nil {
 		fds.Release()
 		return err
@@ -247,7 +274,7 @@ func (w *warden) begin(j *Jail, cmd *exec.Cmd) error {
 		t.task, task.Machine = task, t
 		loadErr = t.load(emulate.ExecRequest{Path: program, Args: args, Env: env, Open: task.OpenExec,
 			Commit: func(exe *vfs.Dentry, args []string) { task.CommitExec(exe, path.Base(program), args, env) }, // nothing to close
-		}, emulate.SignalState{Ignored: w.hostIgnored})
+		}, emulate.SignalState{Ignored: w.inherited.Ignored})
 		if loadErr == nil {
 			loadErr = w.awaitBell()
 		}
@@ -346,25 +373,46 @@ func (w *warden) openStreams(t *emulate.Task) error {
 		}
 		defer tty.Release()
 	}
-	for fd, f := range w.proc.c.files {
-		var d *fdtable.Description
-		if f == nil {
+	files := w.proc.c.files
+	n := int(w.tape.ask("streams", func() recording.Event { return recording.Event{N: int64(len(files))} }).N)
+	for fd := range n {
+		if w.err != nil { // a recording that says other things
+			return w.err
+		}
+		var f *os.File
+		if fd < len(files) {
+			f = files[fd]
+		}
+		d, err := w.openStream(fd, f, tty)
+		if err != nil {
+			return &Error{Op: "cmd", Err: fmt.Errorf("descriptor %d: %w", fd, err)}
+		}
+		if d == nil {
 			d = fdtable.NewDescription(&nullFile{}, vfs.NewAnonymous(&nullFile{}, "/dev/null"), unix.O_RDWR)
-		} else if tty != nil && w.terminal.is(f) {
-			d = tty.Retain()
-		} else {
-			h, err := w.streams.newHostFile(f)
-			if err != nil {
-				return &Error{Op: "cmd", Err: fmt.Errorf("descriptor %d: %w", fd, err)}
-			}
-			h.number = fd
-			d = fdtable.NewDescription(h, vfs.NewAnonymous(h, h.label(fd)), h.accessMode())
 		}
 		if err := t.FDs.Replace(fd, fd+1, d, false); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// openStream gives descriptor fd of cmd's, nil for one that is not there.
+func (w *warden) openStream(fd int, f *os.File, tty *fdtable.Description) (*fdtable.Description, error) {
+	switch {
+	case w.tape != nil:
+		return w.tape.openStream(&w.streams, fd, f)
+	case f == nil:
+		return nil, nil
+	case tty != nil && w.terminal.is(f):
+		return tty.Retain(), nil
+	}
+	h, err := w.streams.newHostFile(f)
+	if err != nil {
+		return nil, err
+	}
+	h.number = fd
+	return fdtable.NewDescription(h, vfs.NewAnonymous(h, streamLabel(h.mode, fd)), h.accessMode()), nil
 }
 
 // Random fills p from the guest's random source.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -25,10 +26,11 @@ type hostFile struct {
 	mode    uint32 // S_IFMT
 	queue   fdtable.Queue
 	streams *streams
-	missing int16 // poll events that were last found wanting
-	armed   bool  // a goroutine polls
-	again   bool  // Open made it
-	number  int   // the descriptor that the guest has first
+	missing int16  // poll events that were last found wanting
+	armed   bool   // a goroutine polls
+	again   bool   // Open made it
+	woken   func() // not nil: to be called instead of wake, on any goroutine
+	number  int    // the descriptor that the guest has first
 }
 
 // streams are the host files of one jail and what wakes their goroutines.
@@ -262,6 +264,20 @@ func (h *hostFile) Open(flags int) (fdtable.File, error) {
 	return n, nil
 }
 
+// await waits until the file takes more. false: halted is true.
+func (h *hostFile) await(halted *atomic.Bool) bool {
+	for !halted.Load() {
+		fds := []unix.PollFd{{Fd: int32(h.fd), Events: unix.POLLOUT}}
+		if n, _ := unix.Poll(fds, int(haltTime/time.Millisecond)); n > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// haltTime is how long await takes to be halted.
+const haltTime = 20 * time.Millisecond
+
 // poll asks for readiness without waiting.
 func (h *hostFile) poll(events int16) int16 {
 	fds := []unix.PollFd{{Fd: int32(h.fd), Events: events}}
@@ -318,12 +334,19 @@ func (h *hostFile) arm() {
 			}
 		}
 		_ = unix.Close(fd)
-		s.post(func() {
-			h.armed = false
-			s.polled = slices.DeleteFunc(s.polled, func(o *hostFile) bool { return o == h })
-			h.queue.Wake()
-		})
+		if h.woken != nil {
+			h.woken()
+		} else {
+			s.post(h.wake)
+		}
 	}()
+}
+
+// wake is the end of arm's goroutine.
+func (h *hostFile) wake() {
+	h.armed = false
+	h.streams.polled = slices.DeleteFunc(h.streams.polled, func(o *hostFile) bool { return o == h })
+	h.queue.Wake()
 }
 
 // waitingFor reports that a task waits for a stream that it reads (POLLIN), or that has
@@ -386,10 +409,10 @@ func ioctlBytes(fd int, request uint32, p []byte) error {
 	return nil
 }
 
-// label is what /proc/self/fd shows for stream fd: nothing of the host's names.
-func (h *hostFile) label(fd int) string {
+// streamLabel is what /proc/self/fd shows for stream fd: nothing of the host's names.
+func streamLabel(mode uint32, fd int) string {
 	n := strconv.Itoa(fd)
-	switch h.mode {
+	switch mode {
 	case unix.S_IFIFO:
 		return "pipe:[" + n + "]"
 	case unix.S_IFSOCK:

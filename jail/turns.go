@@ -264,7 +264,7 @@ const leaderPause = 50 * time.Microsecond
 // thread for ever, nor the kernel be waited for that has nothing to tell.
 func (w *warden) watchOver() {
 	s := w.turns
-	if s.watching || len(s.queue)+len(s.late) == 0 && !w.virtual.pending() {
+	if s.watching || len(s.queue)+len(s.late) == 0 && !w.virtual.pending() && !w.tape.pressing() {
 		return
 	}
 	s.watching = true
@@ -326,6 +326,9 @@ func (w *warden) overdue() {
 func (w *warden) allowance(t *thread) (limit time.Duration, timer bool) {
 	s, v := w.turns, w.virtual
 	limit = math.MaxInt64
+	if w.tape.pressing() {
+		limit = quantum
+	}
 	for _, o := range s.queue {
 		limit = min(limit, patience)
 		if o.task.Process == t.task.Process {

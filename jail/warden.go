@@ -28,6 +28,7 @@ import (
 type warden struct {
 	proc   *Process
 	sys    *emulate.System
+	tape   *tape // nil: neither recorded nor a replay
 	policy *policy.Policy
 	calls  *calls
 	log    *zap.Logger
@@ -71,6 +72,9 @@ type warden struct {
 	hostFiles   unix.Rlimit
 	hostIgnored uint64
 	hostNice    int
+	inherited   inherited
+
+	told map[string]func(outcome) // doors of what the caller says
 
 	loaded func(error)   // tells Spawn, once
 	asleep chan struct{} // see lookAtLimits; nil if nobody waits for it
@@ -88,7 +92,7 @@ func (w *warden) run(start func() error) {
 	w.pinAll() // loading stops often
 	if err := start(); err != nil {
 		w.fail(err)
-		w.loaded(err)
+		w.loaded(w.err) // what came first
 	}
 	w.loop()
 	w.close()
@@ -120,10 +124,17 @@ func (w *warden) loop() {
 			return
 		}
 		if w.turns != nil {
-			if !w.quiet() {
-				w.watchOver()
-			} else if w.turn() {
+			quiet := w.quiet()
+			switch {
+			case w.tape.deliver(quiet):
 				continue
+			case !quiet:
+				w.watchOver()
+			case w.turn():
+				w.tape.step()
+				continue
+			default:
+				w.tape.stand()
 			}
 		}
 		if !w.box.sleep() {
@@ -267,6 +278,30 @@ func (w *warden) fail(err error) {
 	w.killAll()
 }
 
+// openDoors makes the ways in of what the caller, or a limit, says to the jail.
+func (w *warden) openDoors() {
+	w.told = make(map[string]func(outcome))
+	for what, enter := range map[string]func(outcome){
+		"signal": func(o outcome) { w.signalInit(unix.Signal(o.N)) },
+		"group signal": func(o outcome) {
+			_ = w.sys.SignalGroup(1, emulate.Signal{Number: int(o.N), Code: siKernel}) // ESRCH: all have left it
+		},
+		"kill":  func(outcome) { w.fail(errKilled) },
+		"limit": w.limited,
+	} {
+		door := w.tape.door(w, what, enter)
+		w.told[what] = door
+		if w.tape != nil && urgent(what) {
+			w.told[what] = func(o outcome) {
+				w.tape.halted.Store(true)
+				if door(o); w.tape.replays() { // which ends by these too
+					w.box.post(func() { enter(o) })
+				}
+			}
+		}
+	}
+}
+
 // killAll kills every guest. Threads that appear later are killed as they do.
 func (w *warden) killAll() {
 	w.ended = true
@@ -323,6 +358,7 @@ func (w *warden) endTask(t *thread, ws unix.WaitStatus, u emulate.Usage) {
 func (w *warden) close() {
 	w.learn.finish()
 	w.refused.finish()
+	w.tape.end()
 	w.endTurns()
 	w.outside.close() // before the mailbox
 	w.terminal.close()
