@@ -6,9 +6,14 @@
 //
 // Standard input, output and error are connected. Started in the foreground of a
 // terminal, with both input and output there, it is interactive: the program has
-// a terminal of its own, with job control, that is connected to it. The exit status is the
-// program's, 128+n if signal n ended it, and 125 for a refusal or failure of
-// run's own, with the reason on standard error.
+// a terminal of its own, with job control, that is connected to it; but not with -record,
+// which takes the terminal for a file. The exit status is the program's, 128+n if signal
+// n ended it, and 125 for a refusal or failure of run's own, with the reason on standard
+// error.
+//
+//	run -replay FILE
+//
+// runs again what run -record FILE has recorded, with nothing but that file.
 package main
 
 import (
@@ -53,6 +58,7 @@ func (l *list) Set(s string) error { *l = append(*l, s); return nil }
 // options are the flags.
 type options struct {
 	policy, dir, hostname, net, start, trace, stats, learn string
+	record, replay                                         string
 	overlay, changes, explain, print                       bool
 	ro, rw, env, allow, publish                            list
 	uid                                                    int
@@ -89,6 +95,8 @@ func parse(args []string) (o options, command []string, err error) {
 	f.StringVar(&o.trace, "trace", "", "write strace-like lines to `FILE`")
 	f.StringVar(&o.stats, "stats", "", "write stops and time by call, and the use of each limit, as JSON to `FILE`")
 	f.StringVar(&o.learn, "learn", "", "write the smallest policy it needs, merged with what is there, to `FILE` as JSON; to FILE.go as Go source, and to FILE.json")
+	f.StringVar(&o.record, "record", "", "write a recording of the run, with all that it reads of the outside, to `FILE`")
+	f.StringVar(&o.replay, "replay", "", "run a recording again: command, policy, files, network, input and clock are those of `FILE`")
 	f.BoolVar(&o.print, "print", false, "print the policy, one rule a line, and what of the host's kernel it exposes; run nothing")
 	f.BoolVar(&o.explain, "explain", false, "tell at exit what the policy refused, and what would permit it (so does -policy if the command fails)")
 	f.BoolVar(&o.changes, "changes", false, "list at exit what the guest created, modified or removed")
@@ -100,6 +108,8 @@ func parse(args []string) (o options, command []string, err error) {
 		return o, nil, err
 	}
 	switch {
+	case o.replay != "":
+		return o, f.Args(), o.onlyReplay(f)
 	case o.net != "none" && o.net != "host":
 		return o, nil, fmt.Errorf("-net %q: it must be none or host", o.net)
 	case f.NArg() == 0 && !o.print:
@@ -129,15 +139,18 @@ func run(args []string) (int, error) {
 	if err != nil {
 		return failure, err
 	}
-	p, err := o.makePolicy()
-	if err != nil {
-		return failure, err
-	}
 	if o.print {
+		p, err := o.makePolicy()
+		if err != nil {
+			return failure, err
+		}
 		fmt.Print(p, p.Surface())
 		return 0, nil
 	}
-	j := &jail.Jail{}
+	j, cmd, p, closeFile, err := o.command(argv)
+	if err != nil {
+		return failure, err
+	}
 	before, err := o.openLearned(j)
 	if err != nil {
 		return failure, err
@@ -149,27 +162,11 @@ func run(args []string) (int, error) {
 	if err != nil {
 		return failure, err
 	}
-	cmd := &exec.Cmd{Path: argv[0], Args: argv, Dir: o.dir, Env: o.environment(),
-		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
-	if slices.ContainsFunc(p.Mounts, func(m policy.Mount) bool { return m.Kind == policy.KindProgram }) { // of the host's
-		if cmd.Path, err = exec.LookPath(argv[0]); err == nil {
-			cmd.Path, err = filepath.Abs(cmd.Path)
-		}
-		if err != nil {
-			return failure, err
-		}
-	}
-	if cmd.Dir == "" && o.overlay {
-		if cmd.Dir, err = os.Getwd(); err != nil {
-			return failure, err
-		}
-	}
-	j.Terminal = interactive()
 	proc, err := j.Spawn(cmd, p)
 	if err != nil {
 		return failure, err
 	}
-	stop := forward(proc)
+	stop := forward(proc, o.replay != "")
 	status, err := exitStatus(proc.Wait())
 	stop()
 	if j.Refused != nil && (o.explain || status != 0) {
@@ -184,7 +181,38 @@ func run(args []string) (int, error) {
 	if err == nil {
 		err = o.writeLearned(p, before, j.Learn)
 	}
-	return o.report(proc, status, firstError(err, closeTrace()))
+	return o.report(proc, status, firstError(err, closeTrace(), closeFile()))
+}
+
+// command is what is to be run, and how; the recording, if there is one, is to be
+// closed when it has been.
+func (o options) command(argv []string) (j *jail.Jail, cmd *exec.Cmd, p policy.Policy, end func() error, err error) {
+	if o.replay != "" {
+		return o.openReplay()
+	}
+	if p, err = o.makePolicy(); err != nil {
+		return nil, nil, p, nil, err
+	}
+	cmd = &exec.Cmd{Path: argv[0], Args: argv, Dir: o.dir, Env: o.environment(),
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
+	if slices.ContainsFunc(p.Mounts, func(m policy.Mount) bool { return m.Kind == policy.KindProgram }) { // of the host's
+		if cmd.Path, err = exec.LookPath(argv[0]); err == nil {
+			cmd.Path, err = filepath.Abs(cmd.Path)
+		}
+		if err != nil {
+			return nil, nil, p, nil, err
+		}
+	}
+	if cmd.Dir == "" && o.overlay {
+		if cmd.Dir, err = os.Getwd(); err != nil {
+			return nil, nil, p, nil, err
+		}
+	}
+	j = &jail.Jail{}
+	if end, err = o.openRecord(j); err == nil && o.record == "" {
+		j.Terminal = interactive()
+	}
+	return j, cmd, p, end, err
 }
 
 // interactive is the terminal that run was started on in the foreground, nil if
@@ -213,15 +241,18 @@ func exitStatus(err error) (int, error) {
 	return failure, err
 }
 
-// forward sends on the signals that ask run to end.
-func forward(proc *jail.Process) (stop func()) {
+// forward sends on the signals that ask run to end; they end a replay.
+func forward(proc *jail.Process, replay bool) (stop func()) {
 	c := make(chan os.Signal, 8)
 	signal.Notify(c, unix.SIGTERM, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2)
 	go func() {
 		for s := range c {
-			if s == unix.SIGINT || s == unix.SIGQUIT {
+			switch {
+			case replay:
+				_ = proc.Kill()
+			case s == unix.SIGINT, s == unix.SIGQUIT:
 				_ = proc.SignalGroup(s) // from the terminal
-			} else {
+			default:
 				_ = proc.Signal(s)
 			}
 		}
