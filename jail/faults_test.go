@@ -41,7 +41,7 @@ var faultLines = append(strings.SplitAfter(faultOutput, "\n"), "[]\n", "1\n", "1
 func eachFault(t *testing.T, p fault.Point, fn func(id int) error) {
 	noLeak(t)
 	watchdog(t, 15*time.Minute)
-	step := 7
+	step := 23
 	switch {
 	case soak() > 0:
 		step = 1
