@@ -566,6 +566,34 @@ func TestRecordFull(t *testing.T) {
 	}
 }
 
+// slow is a file that takes its time, a few times.
+type slow struct {
+	memory
+	writes int
+}
+
+func (f *slow) Write(p []byte) (int, error) {
+	if f.writes++; f.writes%20 == 0 && f.writes <= 100 {
+		time.Sleep(1200 * time.Millisecond)
+	}
+	return f.memory.Write(p)
+}
+
+// TestRecordSlow: to write a recording takes no turn from anybody.
+func TestRecordSlow(t *testing.T) {
+	f := new(slow)
+	proc, err := (&jail.Jail{Record: f}).Spawn(exec.Command("/bin/sh", "-c", "ls / | sort | wc -l | cat"), policy.Tool())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := proc.Wait(); err != nil || f.writes < 100 {
+		t.Fatal(err, f.writes)
+	}
+	if n := proc.Stats().Disorder; n != 0 {
+		t.Errorf("order was given up %d times", n)
+	}
+}
+
 // rewritten is a recording with one of its members changed.
 func rewritten(t testing.TB, m *memory, name string, change func(string) string) *memory {
 	t.Helper()

@@ -39,7 +39,7 @@ type turns struct {
 	moving  int         // threads of which the kernel has something to tell
 	late    []stopEvent // that come in no order
 
-	since    time.Time   // of the last stop, on the host
+	since    time.Time   // of the last stop, or what was done for it, on the host
 	watch    *time.Timer // nil: not needed yet
 	watching bool
 	looked   *thread       // that ran when the watch last looked, having used

@@ -255,6 +255,9 @@ func (w *warden) resume(t *thread) {
 		w.asleep = nil
 	}
 	t.next()
+	if w.turns != nil {
+		w.turns.since = time.Now() // the kernel has had nothing to tell in the time that took
+	}
 }
 
 // abandon unwinds the coroutines of threads that vanished.
