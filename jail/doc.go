@@ -132,7 +132,8 @@
 //
 // Every guest process is a child of the calling process that runs a one-page stub
 // in a memfd under a seccomp filter. SIGCHLD arrives for each of its stops; Go
-// programs ignore it. Children of other packages are never waited for.
+// programs ignore it, and [QuietStops] spares it. Children of other packages are never
+// waited for.
 //
 // # Second walls
 //

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -209,4 +210,43 @@ func TestNiceOverExec(t *testing.T) {
 	}
 	feed.Close()
 	_ = proc.Wait()
+}
+
+func init() {
+	guests["quiet"] = func([]string) {
+		heard := make(chan os.Signal, 1)
+		stopped := func() {
+			cmd := exec.Command("/bin/sh", "-c", "kill -STOP $$; exit 3")
+			check(cmd.Start())
+			var ws unix.WaitStatus
+			_, err := unix.Wait4(cmd.Process.Pid, &ws, unix.WUNTRACED, nil)
+			check(err)
+			fmt.Println("stopped:", ws.Stopped())
+			select {
+			case <-heard:
+				fmt.Println("heard of")
+			case <-time.After(100 * time.Millisecond):
+				fmt.Println("not heard of")
+			}
+			check(cmd.Process.Signal(unix.SIGCONT))
+			fmt.Println(cmd.Wait(), <-heard)
+		}
+		signal.Notify(heard, unix.SIGCHLD)
+		check(jail.QuietStops())
+		check(jail.QuietStops())
+		stopped()
+		for range 3 {
+			proc, err := jail.Spawn(exec.Command("/bin/true"), policy.Overlay())
+			check(err)
+			check(proc.Wait())
+		}
+	}
+}
+
+// TestQuietStops: children that stop are no news, those that end are, and jails run.
+func TestQuietStops(t *testing.T) {
+	want := "stopped: true\nnot heard of\nexit status 3 child exited\n"
+	if got := native(t, guestCommand("quiet")); got.Stdout != want || got.Err != "" {
+		t.Errorf("%+v", got)
+	}
 }

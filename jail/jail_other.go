@@ -53,3 +53,6 @@ func KeepWarm() (*Warm, error) { return &Warm{}, nil }
 
 // Close does nothing.
 func (*Warm) Close() error { return nil }
+
+// QuietStops does nothing.
+func QuietStops() error { return nil }

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"oubliette/internal/arena"
+	"oubliette/internal/ptrace"
 	"oubliette/internal/stub"
 )
 
@@ -116,6 +117,19 @@ func (w *Warm) Close() error {
 	if w.p != nil {
 		w.p.release()
 		w.p = nil
+	}
+	return nil
+}
+
+// QuietStops makes this process no longer get SIGCHLD when a child stops or goes on
+// (SA_NOCLDSTOP, sigaction(2)), for good; one that ends it hears of as before. Every
+// stop of a guest is such a stop, and if it is the thread that traces the jail that
+// runs Go's handler for it, a call takes a quarter more time. It is no part of Spawn
+// because it is the whole process's: the program that owns it may call this, a library
+// should not, nor should who waits for stopped children.
+func QuietStops() error {
+	if err := ptrace.QuietStops(); err != nil {
+		return &Error{Op: "rt_sigaction", Err: err}
 	}
 	return nil
 }

@@ -42,6 +42,9 @@ import (
 const failure = 125
 
 func main() {
+	if err := jail.QuietStops(); err != nil { // this program waits for nothing but its jail
+		fmt.Fprintln(os.Stderr, "run:", err)
+	}
 	status, err := run(os.Args[1:])
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "run:", err)

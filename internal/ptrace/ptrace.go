@@ -260,10 +260,34 @@ func Getcpu() (node, cpu int, err error) {
 	return int(n), int(c), nil
 }
 
+// sigaction is the kernel's struct of rt_sigaction(2).
+type sigaction struct {
+	handler, flags, restorer, mask uint64
+}
+
+func (a *sigaction) get(sig int) unix.Errno {
+	_, _, e := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), 0, uintptr(unsafe.Pointer(a)), 8, 0, 0)
+	return e
+}
+
 // Ignored reports whether the calling process ignores a signal, which a child
 // inherits over execve.
 func Ignored(sig int) bool {
-	var act [4]uint64 // struct kernel_sigaction
-	_, _, e := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), 0, uintptr(unsafe.Pointer(&act)), 8, 0, 0)
-	return e == 0 && act[0] == 1 // SIG_IGN
+	var act sigaction
+	return act.get(sig) == 0 && act.handler == 1 // SIG_IGN
+}
+
+// QuietStops sets SA_NOCLDSTOP of the calling process's SIGCHLD and nothing else.
+func QuietStops() error {
+	const noCldStop = 1 // SA_NOCLDSTOP
+	var act sigaction
+	e := act.get(int(unix.SIGCHLD))
+	if e == 0 {
+		act.flags |= noCldStop
+		_, _, e = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGCHLD), uintptr(unsafe.Pointer(&act)), 0, 8, 0, 0)
+	}
+	if e != 0 {
+		return e
+	}
+	return nil
 }
