@@ -47,26 +47,16 @@ type Waiter struct {
 // Add puts w at the end of q. The caller removes it.
 func (q *Queue) Add(w *Waiter) {
 	q.take(w)
-	w.prev = q.last
-	if q.last == nil {
-		q.first = w
-	} else {
-		q.last.next = w
-	}
-	q.last = w
+	q.tie(q.last, w)
+	q.tie(w, nil)
 }
 
 // AddFirst puts w at the beginning, where Linux has those that take nothing from
 // others (kernel/sched/wait.c:add_wait_queue). The caller removes it.
 func (q *Queue) AddFirst(w *Waiter) {
 	q.take(w)
-	w.next = q.first
-	if q.first == nil {
-		q.last = w
-	} else {
-		q.first.prev = w
-	}
-	q.first = w
+	q.tie(w, q.first)
+	q.tie(nil, w)
 }
 
 // take makes w one of q's that has no place yet.
@@ -74,25 +64,29 @@ func (q *Queue) take(w *Waiter) {
 	if w.queue != nil {
 		w.queue.Remove(w)
 	}
-	w.queue, w.prev, w.next = q, nil, nil
+	w.queue = q
+}
+
+// tie makes a and b neighbours; nil is the end of q there.
+func (q *Queue) tie(a, b *Waiter) {
+	if a == nil {
+		q.first = b
+	} else {
+		a.next = b
+	}
+	if b == nil {
+		q.last = a
+	} else {
+		b.prev = a
+	}
 }
 
 // Remove takes w out of q; not being there is no error.
 func (q *Queue) Remove(w *Waiter) {
-	if w.queue != q {
-		return
+	if w.queue == q {
+		q.tie(w.prev, w.next)
+		w.queue, w.prev, w.next = nil, nil, nil
 	}
-	if w.prev == nil {
-		q.first = w.next
-	} else {
-		w.prev.next = w.next
-	}
-	if w.next == nil {
-		q.last = w.prev
-	} else {
-		w.next.prev = w.prev
-	}
-	w.queue, w.prev, w.next = nil, nil, nil
 }
 
 // Wake tells every waiter, the first first, and then exclusive ones until one takes

@@ -15,16 +15,21 @@ import (
 	"oubliette/policy"
 )
 
-// TestKilledFromOutside kills guests of busy jails at random moments. Nothing may
-// hang or leak, and Wait says what happened to the first process.
+// TestKilledFromOutside kills guests of busy jails at random moments, 2,000 times or,
+// with OUBLIETTE_SOAK, 10,000. Nothing may hang or leak, and Wait says what happened
+// to the first process.
 func TestKilledFromOutside(t *testing.T) {
 	noLeak(t)
-	watchdog(t, 5*time.Minute)
+	watchdog(t, 5*time.Minute+soak())
+	kills := times(2000)
+	if soak() > 0 {
+		kills = 10000
+	}
 	script := `while :; do echo a b c | tr ' ' '\n' | sort -r | (read x; echo $x) >/dev/null; (exit 3); x=$(echo y); sleep 0.001 & wait $!; done`
 	restless := guestProgram(t, "restless")
 	ways := []string{"script", "threads", "execs", "forks", "asleep", "stops", "maps"}
 	killed := make(map[string]int)
-	for total := 0; total < times(2000); {
+	for total := 0; total < kills; {
 		way := ways[len(killed)%len(ways)]
 		if len(killed) == len(ways) {
 			way = ways[rand.IntN(len(ways))]
