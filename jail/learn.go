@@ -52,7 +52,7 @@ type learnedMount struct {
 
 // startLearning has every call stop.
 func (w *warden) startLearning(to *policy.Record) error {
-	if err := w.stopAt(func(policy.Rule) bool { return true }); err != nil {
+	if err := w.passOnly(nil); err != nil {
 		return err
 	}
 	w.learn = &learning{w: w, to: to, calls: make(map[learnedCall]bool), files: make(map[string]policy.FileUse),

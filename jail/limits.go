@@ -5,6 +5,7 @@ package jail
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"runtime"
 	"slices"
 	"strconv"
@@ -28,6 +29,17 @@ const (
 	memorySpeed = 10                     // bytes that a CPU fills in a nanosecond, huge pages above all
 	cpuSlack    = 500 * time.Millisecond // between the bound, where SIGXCPU may be handled, and the jail's end
 )
+
+// growing is what must stop where memory is limited: the kernel alone knows whether a
+// process may have more, so it answers, and the warden sees a refusal. glibc makes
+// room for a thread's malloc by mprotect(2) of a page each time, and turns to brk(2) when
+// that is refused: those of few pages pass.
+var growing = []policy.Rule{
+	{Calls: []string{"brk"}, Action: policy.Emulate},
+	{Calls: []string{"mmap"}, When: []policy.Condition{{Arg: 2, Mask: unix.PROT_WRITE, Op: "==", Value: unix.PROT_WRITE}}, Action: policy.Emulate},
+	{Calls: []string{"mprotect"}, When: []policy.Condition{{Arg: 1, Op: ">=", Value: 64 << 10},
+		{Arg: 2, Mask: unix.PROT_WRITE, Op: "==", Value: unix.PROT_WRITE}}, Action: policy.Emulate},
+}
 
 // meter counts the use of one limit. Some are read and written by goroutines.
 type meter struct{ used, bound, hits atomic.Int64 }
@@ -148,8 +160,30 @@ func (w *warden) patience(most time.Duration) time.Duration {
 	return most
 }
 
-// full counts a refusal for which a limit is to blame.
-func (w *warden) full(t *thread, err error) {
+// noData reports that the kernel refused t's call because its process would have more
+// private data than Limits.Memory (mm/mmap.c:may_expand_vm), not less by its own wish.
+func (w *warden) noData(t *thread, result uint64) bool {
+	most, c := uint64(w.policy.Limits.Memory), &t.call
+	var more uint64
+	switch c.Nr {
+	case unix.SYS_BRK:
+		more = c.Args[0] - result
+	case unix.SYS_MREMAP:
+		more = c.Args[2] - min(c.Args[1], c.Args[2])
+	case unix.SYS_MMAP, unix.SYS_MPROTECT:
+		if c.Args[2]&unix.PROT_WRITE != 0 && (c.Nr == unix.SYS_MPROTECT || c.Args[3]&unix.MAP_SHARED == 0) {
+			more = c.Args[1]
+		}
+	}
+	if most == 0 || more == 0 || t.task.Process.Rlimits[unix.RLIMIT_DATA].Cur < most {
+		return false
+	}
+	data := procSum(map[int][]int{t.tgid: {t.tid}}, "status", math.MaxInt64, "VmData:")
+	return more > most-min(uint64(data), most)
+}
+
+// full counts a refusal for which a limit is to blame. result is brk's.
+func (w *warden) full(t *thread, result uint64, err error) {
 	bytes, inodes := w.disk.Full()
 	switch l := w.policy.Limits; {
 	case err == unix.EMFILE && l.Files > 0 && t.task.FDs.Free(0) >= l.Files:
@@ -162,6 +196,8 @@ func (w *warden) full(t *thread, err error) {
 		w.limitHit("inodes", t)
 	case err == unix.EAGAIN && w.sys.Limits.Refused > w.meters.tasks.hits.Load():
 		w.limitHit("tasks", t)
+	case err == unix.ENOMEM && w.noData(t, result):
+		w.limitHit("memory", t)
 	}
 }
 

@@ -64,6 +64,8 @@ func TestLimits(t *testing.T) {
 	const ways = "socketpair succeeds\nsendmsg succeeds\nfork ENFILE\nexecve ENFILE\ndup ENFILE\ndup2 ENFILE\nopen ENFILE\naccess ENOENT\n" +
 		"pipe ENFILE\nsocketpair ENFILE\nmemfd_create ENFILE\nrecvmsg succeeds\nmessage of 0, cut 1\ndup succeeds\n"
 	refused := func(limit string) string { return "exit status 3 (reached limits: " + limit + ")" }
+	memory := policy.Limits{Memory: 64 << 20}
+	noMemory := func(count string) result { return result{Stdout: count + " ENOMEM\n", Err: refused("memory")} }
 	for _, c := range []struct {
 		how    string
 		limits policy.Limits
@@ -72,6 +74,12 @@ func TestLimits(t *testing.T) {
 		used   int64  // at least
 		hits   int64  // exactly; -1: some
 	}{
+		{how: "memory huge", limits: memory, want: noMemory("0,"), stats: "memory", hits: 1},
+		{how: "memory malloc", limits: memory, want: noMemory("#"), stats: "memory", hits: -1},
+		{how: "memory brk", limits: memory, want: noMemory("#"), stats: "memory", hits: 1},
+		{how: "memory mmap", limits: memory, want: noMemory("#"), stats: "memory", hits: 1},
+		{how: "memory mprotect", limits: memory, want: noMemory("#"), stats: "memory", hits: 1},
+		{how: "memory mremap", limits: memory, want: noMemory("#"), stats: "memory", hits: 1},
 		{how: "tasks", limits: policy.Limits{Tasks: 5}, want: result{Stdout: "4, EAGAIN\n", Err: refused("tasks")}, used: 5, hits: 1},
 		{how: "tasks crowd", limits: policy.Limits{Tasks: 40}, want: result{Err: refused("tasks")}, stats: "tasks", used: 40, hits: 8},
 		{how: "zombies", limits: policy.Limits{Tasks: 10}, want: result{Stdout: "9, EAGAIN\n", Err: refused("tasks")}, stats: "tasks", used: 10, hits: 1},

@@ -114,8 +114,17 @@ func newWarden(j *Jail, pol policy.Policy, tape *tape) (_ *warden, err error) {
 	}
 	if w.calls, err = w.parts.compile(pol); err == nil && j.Learn != nil {
 		err = w.startLearning(j.Learn)
-	} else if err == nil && w.turns != nil {
-		err = w.stopAt(takesTurns)
+	} else if err == nil {
+		var stop []policy.Rule
+		if w.turns != nil {
+			stop = append(stop, takingTurns)
+		}
+		if pol.Limits.Memory > 0 {
+			stop = append(stop, growing...)
+		}
+		if stop != nil {
+			err = w.passOnly(append(stop, pol.Calls...))
+		}
 	}
 	if err != nil {
 		return nil, err

@@ -58,8 +58,12 @@ func (t *thread) syscall() {
 	}
 	w.account(t, nr, result, err, spent, took)
 	switch err {
-	case unix.ENOSPC, unix.EMFILE, unix.ENFILE, unix.EAGAIN:
-		w.full(t, err)
+	case nil:
+		if nr == unix.SYS_BRK && result < c.Args[0] { // which has no errno
+			w.full(t, result, unix.ENOMEM)
+		}
+	case unix.ENOSPC, unix.EMFILE, unix.ENFILE, unix.EAGAIN, unix.ENOMEM:
+		w.full(t, result, err)
 	}
 	t.finish(result, err)
 }
@@ -94,7 +98,7 @@ func (w *warden) answer(t *thread, d policy.Decision) (uint64, error) {
 		}
 		return result, err
 	case policy.Allow:
-		if row := &baseTable().rows[t.call.Nr]; w.turns != nil && row.waits {
+		if row := &baseTable().rows[t.call.Nr]; w.turns != nil && row.waits || w.policy.Limits.Memory > 0 && row.grows {
 			return row.do(&t.call)
 		}
 		return 0, emulate.ErrPass

@@ -29,6 +29,7 @@ type callRow struct {
 	conditional bool   // Lookup must see the arguments
 	moves       bool   // the result is a number of bytes
 	waits       bool   // its handler answers instead of the kernel where threads take turns
+	grows       bool   // or has the kernel answer, where memory is limited
 	args        string // kinds, for the trace
 }
 
@@ -77,14 +78,12 @@ func (p *parts) compile(pol policy.Policy) (*calls, error) {
 	return c, nil
 }
 
-// stopAt has the calls stop that the rules allow of which which holds.
-func (w *warden) stopAt(which func(policy.Rule) bool) error {
-	stops := *w.policy
-	stops.Calls = slices.Clone(stops.Calls)
-	for i, r := range stops.Calls {
-		stops.Calls[i].Audit = r.Audit || r.Action == policy.Allow && which(r)
-	}
-	all, err := w.parts.compile(stops)
+// passOnly has all calls stop but those that rules allow, of which the policy must
+// allow each.
+func (w *warden) passOnly(rules []policy.Rule) error {
+	fewer := *w.policy
+	fewer.Calls = rules
+	all, err := w.parts.compile(fewer)
 	if err != nil {
 		return err
 	}
@@ -163,6 +162,7 @@ var baseTable = sync.OnceValue(func() *callTable {
 		t.rows[nr].name = sysno.Name(nr)
 		t.rows[nr].moves = slices.Contains(movers, t.rows[nr].name)
 		t.rows[nr].waits = slices.Contains(waiters, t.rows[nr].name)
+		t.rows[nr].grows = slices.Contains(growers, t.rows[nr].name)
 	}
 	for _, row := range emulate.Calls() {
 		nr, ok := sysno.Number(row.Name)
@@ -179,6 +179,9 @@ var baseTable = sync.OnceValue(func() *callTable {
 // waiters are the native calls that sleep, let others run or tell of the host's CPUs:
 // see turns.
 var waiters = []string{"futex", "rt_sigsuspend", "sched_yield", "rseq"}
+
+// growers are the native calls that can be refused memory: see growing.
+var growers = []string{"brk", "mmap", "mprotect"}
 
 // movers are the calls whose result is a number of bytes.
 var movers = []string{"read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "preadv2", "pwritev2",

@@ -63,11 +63,9 @@ const (
 // wants it.
 const slice = 100 * time.Microsecond
 
-// takesTurns reports that a rule is about calls that must stop: those of waiters, and
-// exit, which tells that a thread ends alone.
-func takesTurns(r policy.Rule) bool {
-	return slices.ContainsFunc(r.Names(), func(name string) bool { return name == "exit" || slices.Contains(waiters, name) })
-}
+// takingTurns is what must stop: the calls of waiters, and exit, which tells that a
+// thread ends alone.
+var takingTurns = policy.Rule{Calls: append([]string{"exit"}, waiters...), Action: policy.Emulate}
 
 // cont lets the thread run on, when it is its turn.
 func (t *thread) cont(sig int) {

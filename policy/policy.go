@@ -121,7 +121,9 @@ type Mount struct {
 type Limits struct {
 	// Memory is bytes. A process whose private data would be larger gets ENOMEM
 	// (RLIMIT_DATA); a jail whose processes together hold more, page tables
-	// included, ends.
+	// included, ends. With it brk, mmap to write, and mprotect to write of 64 KiB or
+	// more stop at the warden, which learns from the kernel's answer that the bound
+	// was met; a smaller mprotect that is refused goes unseen.
 	Memory int64 `json:"memory,omitempty"`
 	// Tasks is processes and threads alive or not waited for. EAGAIN.
 	Tasks int `json:"tasks,omitempty"`
@@ -150,7 +152,7 @@ type Limits struct {
 	// Wall is time from Spawn to the end. The jail ends, and waits 0.3 s at most for
 	// what it wrote to go out.
 	Wall time.Duration `json:"wall,omitempty"`
-	// Calls is emulated calls a second, those of all tasks together. One second's
+	// Calls is calls a second that stop at the warden, those of all tasks together. One second's
 	// worth may come at once; a task that makes more sleeps until it is due, as
 	// where a disk or a link is slow. What runs natively is not counted.
 	Calls int `json:"calls,omitempty"`

@@ -39,6 +39,29 @@ static _Noreturn void wait_for_ever(void)
 		pause();
 }
 
+/* 64 KiB more of private memory, or 640 MiB; not written to. */
+static int grow(const char *how, int i)
+{
+	static char *p;
+	size_t step = 64 << 10, all = 640 * MIB;
+	int rw = PROT_READ | PROT_WRITE, flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+	if (!strcmp(how, "malloc"))
+		return malloc(step) != NULL;
+	if (!strcmp(how, "brk"))
+		return sbrk(step) != (void *)-1;
+	if (!strcmp(how, "mmap"))
+		return mmap(NULL, step, rw, flags, -1, 0) != MAP_FAILED;
+	if (!strcmp(how, "huge"))
+		return mmap(NULL, all, rw, flags, -1, 0) != MAP_FAILED;
+	if (!strcmp(how, "mremap")) {
+		p = i ? mremap(p, i * step, (i + 1) * step, MREMAP_MAYMOVE) : mmap(NULL, step, rw, flags, -1, 0);
+		return p != MAP_FAILED;
+	}
+	if (!i)
+		p = mmap(NULL, all, PROT_NONE, flags, -1, 0);
+	return !mprotect(p + i * step, step, rw);
+}
+
 /* One more of how; -1 if it is refused. */
 static int one(const char *how, int i)
 {
@@ -70,6 +93,8 @@ static int one(const char *how, int i)
 	}
 	if (!strcmp(how, "output"))
 		return write(1 + i % 2, "0123456789\n", 11);
+	if (!strncmp(how, "memory ", 7))
+		return grow(how + 7, i) ? 0 : -1;
 	if (!strcmp(how, "calls"))
 		return i < 300 ? getppid() : -1;
 	return -1;
