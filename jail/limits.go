@@ -143,6 +143,16 @@ func (w *warden) limited(o outcome) {
 	w.killAll()
 }
 
+// toHost is [vfs.HostOptions].Room, on the warden's thread: what the guest writes to
+// files of the host leaves the jail.
+func (w *warden) toHost(n int64) int64 {
+	may := w.meters.output.take(n)
+	if may < n {
+		w.limited(outcome{Event: recording.Event{Data: fmt.Append(nil, "output ", w.policy.Limits.Output)}})
+	}
+	return may
+}
+
 // flushKilled is how long a jail that was ended, or is at its Limits.Wall, waits for
 // what it wrote to go out.
 const flushKilled = 300 * time.Millisecond

@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -27,6 +28,7 @@ import (
 func init() {
 	guests["hog's caller"] = hogsCaller
 	guests["sends"] = sendsGuest
+	guests["writes"] = writesGuest
 	guests["sends once"] = func(args []string) {
 		c, err := net.Dial(args[0], args[1])
 		check(err)
@@ -316,6 +318,92 @@ func TestOutputNetwork(t *testing.T) {
 			}
 			if l := proc.Stats().Limits["output"]; l.Used > l.Bound || l.Used < l.Bound-c.kept || l.Hits != 1 {
 				t.Errorf("Stats: %+v", l)
+			}
+		})
+	}
+}
+
+// writesGuest writes without end to a file, in the way it is told.
+func writesGuest(args []string) {
+	f, err := os.OpenFile(args[0], os.O_RDWR, 0)
+	check(err)
+	out := int(f.Fd())
+	data := bytes.Repeat([]byte("x"), 900)
+	from, err := unix.Open(filepath.Join(filepath.Dir(args[0]), "from"), unix.O_RDONLY, 0)
+	check(err)
+	var pipe [2]int
+	check(unix.Pipe(pipe[:]))
+	if args[1] == "append" {
+		_, err = unix.FcntlInt(f.Fd(), unix.F_SETFL, unix.O_APPEND)
+		check(err)
+	}
+	for at := int64(0); err == nil; at += int64(len(data)) {
+		var start int64
+		switch args[1] {
+		case "write", "append":
+			_, err = unix.Write(out, data)
+		case "pwrite":
+			_, err = unix.Pwrite(out, data, at)
+		case "writev":
+			_, err = unix.Writev(out, [][]byte{data[:400], data[400:]})
+		case "sendfile":
+			_, err = unix.Sendfile(out, from, &start, len(data))
+		case "copy_file_range":
+			_, err = unix.CopyFileRange(from, &start, out, nil, len(data), 0)
+		case "splice":
+			_, err = unix.Write(pipe[1], data)
+			check(err)
+			_, err = unix.Splice(pipe[0], nil, out, nil, len(data), 0)
+		case "fallocate":
+			err = unix.Fallocate(out, 0, at, int64(len(data)))
+		case "msync", "mapped":
+			p := mapFile(args[0], 180_000)
+			copy(p, bytes.Repeat([]byte("x"), len(p)))
+			if args[1] == "mapped" {
+				return
+			}
+			check(unix.Msync(p, unix.MS_SYNC))
+		}
+	}
+	check(err)
+}
+
+// TestOutputMount: Limits.Output counts, to the byte, what is written to files of the
+// host through a mount, by whatever call.
+func TestOutputMount(t *testing.T) {
+	const bound = 100_000
+	for _, how := range []string{"write", "append", "pwrite", "writev", "sendfile", "copy_file_range", "splice", "fallocate", "msync", "mapped"} {
+		t.Run(how, func(t *testing.T) {
+			dir := t.TempDir()
+			file := filepath.Join(dir, "file")
+			for name, content := range map[string][]byte{file: nil, filepath.Join(dir, "from"): bytes.Repeat([]byte("x"), 900)} {
+				if err := os.WriteFile(name, content, 0o666); err != nil {
+					t.Fatal(err)
+				}
+			}
+			p := policy.Overlay()
+			p.Mounts = append(p.Mounts, policy.Mount{Guest: dir, Kind: policy.KindHost, Host: dir, Write: true})
+			p.Limits = policy.Limits{Output: bound}
+			proc, err := jail.Spawn(guestCommand("writes", file, how), p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = await(t, proc)
+			var limit *jail.LimitError
+			if !errors.As(err, &limit) || limit.Limit != "output" {
+				t.Errorf("Wait: %v", err)
+			}
+			b, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			written, want := int64(bytes.Count(b, []byte("x"))), int64(bound)
+			if how == "fallocate" {
+				written, want = int64(len(b)), bound/900*900
+			}
+			l := proc.Stats().Limits["output"]
+			if written != want || l.Used != want || l.Hits != 1 {
+				t.Errorf("%d bytes are in the file; Stats: %+v", written, l)
 			}
 		})
 	}

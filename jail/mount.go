@@ -160,7 +160,7 @@ func (w *warden) node(m policy.Mount) (vfs.Node, error) {
 	switch m.Kind {
 	case policy.KindHost:
 		n, err := w.tape.tree(m.Guest, func() (vfs.Node, error) {
-			return vfs.NewHost(m.Host, vfs.HostOptions{Write: m.Write && !m.Overlay, Frozen: m.Frozen, Repeatable: w.sys.Repeatable})
+			return vfs.NewHost(m.Host, vfs.HostOptions{Write: m.Write && !m.Overlay, Frozen: m.Frozen, Repeatable: w.sys.Repeatable, Room: w.toHost})
 		})
 		if err != nil || !m.Overlay {
 			return n, err

@@ -134,16 +134,19 @@ type Limits struct {
 	Descriptors int `json:"descriptors,omitempty"`
 	// Disk is bytes in all in-memory and overlay files together. ENOSPC; but the
 	// jail ends if it is passed by stores to mapped memory. What the guest writes
-	// through a mount for writing is the host's to bound; of such files it can map
-	// as much again to write. ENOMEM.
+	// through a mount for writing is Output; of such files it can map as much again
+	// to write. ENOMEM.
 	Disk int64 `json:"disk,omitempty"`
 	// Inodes is files, directories and further names in memory and overlays,
-	// those of /dev included. ENOSPC.
+	// those of /dev included. ENOSPC. In a mount for writing they are the host's to
+	// bound.
 	Inodes int64 `json:"inodes,omitempty"`
 	// Output is bytes written to what the guest was given of the host, all
-	// together: its standard streams, extra files and terminal, and what it sends
-	// to the network outside, in datagrams and names to look up too. Just as many
-	// come out, of datagrams and names whole ones, then the jail ends.
+	// together: its standard streams, extra files and terminal, files of mounts for
+	// writing, what it stores through mappings of them and has fallocate(2) take
+	// included, and what it sends to the network outside, in datagrams and names to
+	// look up too. Just as many come out, of datagrams and names whole ones, then the
+	// jail ends.
 	Output int64 `json:"output,omitempty"`
 	// CPU is CPU time. A process that uses more gets SIGXCPU, in whole seconds,
 	// rounded up (RLIMIT_CPU); a jail whose processes together, past ones

@@ -35,6 +35,10 @@ type HostOptions struct {
 	// that of the last change, the space in use follows from the size, and half of
 	// the file system is free.
 	Repeatable bool
+	// Room is asked before n bytes are written to the host's files, on the thread of
+	// the call, and says how many may be; none is EDQUOT. Those that were not written
+	// it gets back as a negative n. Nil: all may.
+	Room func(n int64) int64
 }
 
 // Bounds of what a mount holds on to.
@@ -136,6 +140,9 @@ func newHost(path string, o HostOptions) (*hostNode, error) {
 		nodes:       make(map[inode]weak.Pointer[hostNode]),
 		proc:        make(map[uint64]bool),
 		root0:       unix.Geteuid() == 0,
+	}
+	if h.Room == nil {
+		h.Room = func(n int64) int64 { return n }
 	}
 	n := &hostNode{h: h}
 	n.fds[asPath] = newHostFD(n, asPath, fd)

@@ -484,6 +484,39 @@ func TestHostWrite(t *testing.T) {
 	}
 }
 
+// TestHostRoom: what does not fit whole takes nothing, and what fails is given back.
+func TestHostRoom(t *testing.T) {
+	dir, room := t.TempDir(), int64(10)
+	mustWrite(t, dir+"/f", "")
+	root := mustHost(t, dir, vfs.HostOptions{Write: true, Room: func(n int64) int64 {
+		n = min(n, room)
+		room -= n
+		return n
+	}})
+	n := mustLookup(t, root, "f")
+	f := mustOpen(t, n, unix.O_RDWR)
+	defer f.Close()
+	x := n.(vfs.Xattrer)
+	if err := x.SetXattr("user.k", []byte("eleven byte"), 0); err != unix.EDQUOT || room != 10 {
+		t.Errorf("setxattr: %v, room for %d", err, room)
+	}
+	if err := x.SetXattr("user."+strings.Repeat("k", 300), []byte("v"), 0); err == nil || room != 10 {
+		t.Errorf("setxattr of too long a name: %v, room for %d", err, room)
+	}
+	if err := f.(fdtable.Allocater).Allocate(0, 0, 11); err != unix.EDQUOT || room != 10 {
+		t.Errorf("fallocate: %v, room for %d", err, room)
+	}
+	if _, err := f.(io.WriterAt).WriteAt([]byte("v"), -1); err == nil || room != 10 {
+		t.Errorf("pwrite before the file: %v, room for %d", err, room)
+	}
+	if n, err := f.(io.WriterAt).WriteAt([]byte("eleven byte"), 0); n != 10 || err != nil || room != 0 {
+		t.Errorf("pwrite: %d, %v, room for %d", n, err, room)
+	}
+	if _, _, err := f.(fdtable.Appender).Append([]byte("v")); err != unix.EDQUOT {
+		t.Errorf("append: %v", err)
+	}
+}
+
 // TestHostDeep reaches a file whose path is longer than PATH_MAX.
 func TestHostDeep(t *testing.T) {
 	dir := t.TempDir()

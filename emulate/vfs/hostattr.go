@@ -177,9 +177,11 @@ func (n *hostNode) xattr(get func(path string, p []byte) (int, error)) ([]byte, 
 	return p, err
 }
 
-// SetXattr is [Xattrer]. EROFS, EPERM: names outside "user.".
+// SetXattr is [Xattrer]. EROFS, EDQUOT, EPERM: names outside "user.".
 func (n *hostNode) SetXattr(name string, value []byte, flags int) error {
-	return n.changeXattr(name, func(path string) error { return unix.Setxattr(path, name, value, flags) })
+	return n.changeXattr(name, func(path string) error {
+		return n.h.whole(int64(len(value)), func() error { return unix.Setxattr(path, name, value, flags) })
+	})
 }
 
 // RemoveXattr is [Xattrer].

@@ -93,8 +93,7 @@ func (f *hostFile) WriteAt(p []byte, off int64) (int, error) {
 	if err != nil || len(p) == 0 {
 		return 0, err
 	}
-	n, err := again(func() (int, error) { return unix.Pwrite(fd, p, off) })
-	n = max(n, 0)
+	n, err := f.n.h.metered(p, func(p []byte) (int, error) { return unix.Pwrite(fd, p, off) })
 	if e := f.copied(p[:n], off); err == nil {
 		err = e
 	}
@@ -118,7 +117,7 @@ func (f *hostFile) Append(p []byte) (int, int64, error) {
 	}
 	n := 0
 	if len(p) > 0 {
-		n, err = again(func() (int, error) { return unix.Pwritev2(fd, [][]byte{p}, 0, unix.RWF_APPEND) })
+		n, err = f.n.h.metered(p, func(p []byte) (int, error) { return unix.Pwritev2(fd, [][]byte{p}, 0, unix.RWF_APPEND) })
 	}
 	if err != nil {
 		return 0, 0, err
@@ -173,7 +172,35 @@ func (f *hostFile) Allocate(mode uint32, off, n int64) (err error) {
 			}
 		}()
 	}
-	return done(func() error { return unix.Fallocate(fd, mode, off, n) })
+	takes := n
+	if mode&(unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_COLLAPSE_RANGE|unix.FALLOC_FL_INSERT_RANGE) != 0 {
+		takes = 0
+	}
+	return f.n.h.whole(takes, func() error { return unix.Fallocate(fd, mode, off, n) })
+}
+
+// metered writes as much of p to the host as there is Room for.
+func (h *host) metered(p []byte, write func([]byte) (int, error)) (int, error) {
+	may := h.Room(int64(len(p)))
+	if may == 0 && len(p) > 0 {
+		return 0, unix.EDQUOT
+	}
+	n, err := again(func() (int, error) { return write(p[:may]) })
+	n = max(n, 0)
+	h.Room(int64(n) - may)
+	return n, err
+}
+
+// whole has n bytes of the host's taken, or none.
+func (h *host) whole(n int64, take func() error) error {
+	may, err := h.Room(n), error(unix.EDQUOT)
+	if may == n {
+		err = done(take)
+	}
+	if err != nil {
+		h.Room(-may)
+	}
+	return err
 }
 
 // SeekHole is [fdtable.HoleSeeker].

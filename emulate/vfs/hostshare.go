@@ -120,7 +120,7 @@ func (s *shared) flush(n *hostNode) error {
 			if bytes.Equal(page, theirs[at:at+len(page)]) {
 				continue
 			}
-			if _, err := again(func() (int, error) { return unix.Pwrite(s.fd.fd, page, off+int64(at)) }); err != nil {
+			if _, err := n.h.metered(page, func(p []byte) (int, error) { return unix.Pwrite(s.fd.fd, p, off+int64(at)) }); err != nil {
 				return err
 			}
 			n.changed()

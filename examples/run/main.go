@@ -89,7 +89,7 @@ func parse(args []string) (o options, command []string, err error) {
 	f.DurationVar(&o.limits.Wall, "timeout", 0, "time until the jail is ended")
 	f.Int64Var(&o.limits.Disk, "disk", 0, "`BYTES` of all in-memory files together")
 	f.Int64Var(&o.limits.Inodes, "inodes", 0, "`N` in-memory files and directories")
-	f.Int64Var(&o.limits.Output, "output", 0, "`BYTES` of output, to the network too, until the jail is ended")
+	f.Int64Var(&o.limits.Output, "output", 0, "`BYTES` of output, to the network and -rw directories too, until the jail is ended")
 	f.IntVar(&o.limits.Files, "files", 0, "`N` descriptors a process")
 	f.IntVar(&o.limits.Descriptors, "descriptors", 0, "`N` descriptors of all processes together")
 	f.IntVar(&o.limits.Calls, "calls", 0, "`N` emulated calls a second; more have to wait")
