@@ -109,12 +109,20 @@ func NewGuest(t testing.TB) *Guest {
 	return g
 }
 
-// end kills what still runs.
+// end kills what still runs, and waits for what [emulate.Call.Go] has running: fsync(2)
+// of a host file holds its descriptor as long as the disk takes.
 func (w *world) end() {
 	for _, m := range w.machines {
 		m.gone = true
 	}
-	w.pump()
+	deadline := time.After(stuck)
+	for w.pump(); w.sys.Away > 0; w.pump() {
+		select {
+		case <-w.bell:
+		case <-deadline:
+			w.t.Fatalf("%d functions of Call.Go do not return", w.sys.Away)
+		}
+	}
 	for _, m := range w.machines {
 		m.check(w.t, "end of test")
 	}
