@@ -67,13 +67,14 @@ func (m *meter) take(n int64) int64 {
 type meters struct {
 	memory, tasks, files, descriptors, disk, inodes, output, cpu, wall, calls meter
 
-	since   time.Time     // Spawn's
-	past    time.Duration // CPU time of processes that have ended
-	ranOut  bool          // task 1 had its SIGXCPU
-	due     time.Time     // of the last call that was let through, see throttle
-	waiting int           // threads in throttle
-	second  int64         // of since; in it there were
-	lately  int64         // calls
+	since    time.Time     // Spawn's
+	past     time.Duration // CPU time of processes that have ended
+	ranOut   bool          // task 1 had its SIGXCPU
+	due      time.Time     // of the last call that was let through, see throttle
+	waiting  int           // threads in throttle
+	unmapped int64         // of the arena's Refused, those counted
+	second   int64         // of since; in it there were
+	lately   int64         // calls
 }
 
 // named lists the meters by their limits' names.
@@ -206,6 +207,9 @@ func (w *warden) full(t *thread, result uint64, err error) {
 		w.limitHit("inodes", t)
 	case err == unix.EAGAIN && w.sys.Limits.Refused > w.meters.tasks.hits.Load():
 		w.limitHit("tasks", t)
+	case err == unix.ENOMEM && w.arena.Refused > w.meters.unmapped:
+		w.meters.unmapped = w.arena.Refused
+		w.limitHit("disk", t)
 	case err == unix.ENOMEM && w.noData(t, result):
 		w.limitHit("memory", t)
 	}

@@ -409,6 +409,31 @@ func TestOutputMount(t *testing.T) {
 	}
 }
 
+// TestDiskMapped: a file of the host that is larger than Limits.Disk cannot be mapped
+// to be written.
+func TestDiskMapped(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	for _, name := range []string{file, filepath.Join(dir, "from")} {
+		if err := os.WriteFile(name, nil, 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := policy.Overlay()
+	p.Mounts = append(p.Mounts, policy.Mount{Guest: dir, Kind: policy.KindHost, Host: dir, Write: true})
+	p.Limits = policy.Limits{Disk: 100_000}
+	proc, err := jail.Spawn(guestCommand("writes", file, "mapped"), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := errText(await(t, proc)), "exit status 2 (reached limits: disk)"; got != want {
+		t.Errorf("Wait: %s, want %s", got, want)
+	}
+	if l := proc.Stats().Limits["disk"]; l.Hits != 1 {
+		t.Errorf("Stats: %+v", l)
+	}
+}
+
 // TestWallStuck: that the other side takes nothing does not keep a jail whose time
 // is up, nor one that has ended before.
 func TestWallStuck(t *testing.T) {

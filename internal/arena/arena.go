@@ -36,6 +36,8 @@ type Arena struct {
 	InUse func(mapped map[int]bool) error
 	// Limit is how many bytes the arena may hold before Full; 0: no limit.
 	Limit int64
+	// Refused counts the mappings refused for it.
+	Refused int64
 
 	file    *os.File
 	foreign atomic.Int64 // bytes that do not count
@@ -114,6 +116,7 @@ func (a *Arena) Used() (int64, error) {
 // the Limit. ENOMEM.
 func (a *Arena) Foreign(n int64) error {
 	if a.Limit > 0 && n > 0 && a.foreign.Load()+n > a.Limit {
+		a.Refused++
 		return unix.ENOMEM
 	}
 	a.foreign.Add(n)
@@ -134,7 +137,11 @@ func (a *Arena) Full() bool {
 	if err == nil && used >= a.Limit && a.Reclaim() > 0 {
 		used, err = a.Used()
 	}
-	return err != nil || used >= a.Limit
+	full := err != nil || used >= a.Limit
+	if full {
+		a.Refused++
+	}
+	return full
 }
 
 // Alloc gives an empty slot. ENFILE when all are taken.
