@@ -374,6 +374,36 @@ func TestTrace(t *testing.T) {
 	}
 }
 
+// TestAway: what a call has running elsewhere when its jail is killed ends before Wait
+// does, unless it takes too long.
+func TestAway(t *testing.T) {
+	j, p := shell(t)
+	for _, takes := range []time.Duration{100 * time.Millisecond, time.Hour} {
+		started, stop, ended := make(chan bool), make(chan bool), false
+		j.Handlers = map[string]emulate.Handler{"getuid": func(c *emulate.Call) (uint64, error) {
+			return 0, c.Go(func() error {
+				close(started)
+				select {
+				case <-time.After(takes):
+					ended = true
+				case <-stop:
+				}
+				return nil
+			}, nil)
+		}}
+		proc, err := j.Spawn(sh("id -u"), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-started
+		_ = proc.Kill()
+		if err := await(t, proc); err == nil || ended != (takes < time.Hour) {
+			t.Errorf("%v: Wait: %v, ended: %v", takes, err, ended)
+		}
+		close(stop)
+	}
+}
+
 // TestKeepWarm: what Warm holds goes with its Close.
 func TestKeepWarm(t *testing.T) {
 	before := hostState()

@@ -34,6 +34,8 @@ type Jail struct {
 	// Handlers replaces the emulation of calls, by the man page's name, or adds
 	// one. The policy must say Emulate for them. A handler that wants what it
 	// replaces asks emulate.HandlerOf; one that returns a *Violation ends the jail.
+	// What Call.Go still has running when the guest has ended, Wait waits for: at
+	// most 5 s, if the jail was killed 0.3 s.
 	Handlers map[string]emulate.Handler
 
 	// Clock tells the guest's wall-clock time. nil: the host's. With a Clock the

@@ -365,6 +365,7 @@ func (w *warden) close() {
 	w.endTurns()
 	w.outside.close() // before the mailbox
 	w.terminal.close()
+	w.settle()
 	w.killBell()
 	w.pin.restore()
 	w.guard(func() {
@@ -377,6 +378,16 @@ func (w *warden) close() {
 	})
 	w.reapAll() // last: the bell has been dying meanwhile
 	w.discard()
+}
+
+// settle waits for what Call.Go has running, but not for ever: an fsync(2) of a slow
+// disk holds a descriptor.
+func (w *warden) settle() {
+	for end := time.Now().Add(w.patience(flushTime)); w.sys.Away > 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		for _, fn := range w.box.take() {
+			w.guard(fn)
+		}
+	}
 }
 
 // callName is a call's name, or its number.
