@@ -95,6 +95,44 @@ for address in ("else.where", 80), ("192.0.2.1", 81), ("some.where", 82):
 	}
 }
 
+// TestRefusedElsewhere: a file that the host has beside one that is mounted under
+// another name, and a name and an address, where the policy has no network at all.
+func TestRefusedElsewhere(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"a/one", "b/two"} {
+		if err := errors.Join(os.MkdirAll(filepath.Join(dir, filepath.Dir(name)), 0o755), os.WriteFile(filepath.Join(dir, name), nil, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := policy.Tool()
+	p.Mounts = append(p.Mounts, policy.Mount{Guest: "/data/a/one", Kind: policy.KindHost, Host: dir + "/a/one"})
+	var refused []policy.Explanation
+	got := jailed(t, &jail.Jail{Refused: &refused}, sh(`cat /data/a/one /data/b/two /data/b/none; python3 -c 'import socket
+for address in ("else.where", 80), ("192.0.2.1", 81):
+  try: socket.create_connection(address)
+  except OSError: pass
+assert len(socket.if_nameindex()) == 1'`), p)
+	if got.Err != "" {
+		t.Fatalf("%+v", got)
+	}
+	var files []policy.Mount
+	var addresses []string
+	for _, e := range refused {
+		switch {
+		case e.Allow != "":
+			addresses = append(addresses, e.Allow)
+		case strings.HasPrefix(e.File, "/data") || strings.Contains(e.File, "resolv"):
+			files = append(files, *e.Mount)
+		}
+	}
+	if d := cmp.Diff([]policy.Mount{{Guest: "/data/b/two", Kind: policy.KindHost, Host: dir + "/b/two"}}, files); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+	if d := cmp.Diff([]string{"else.where:*", "192.0.2.1:81"}, addresses); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+}
+
 // TestStrict: a static program reads, computes, writes and exits, and can open
 // nothing, its own executable neither.
 func TestStrict(t *testing.T) {

@@ -4,6 +4,7 @@ package jail
 
 import (
 	"fmt"
+	"net/netip"
 	"path"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"oubliette/emulate/vfs"
+	"oubliette/internal/dns"
 	"oubliette/policy"
 )
 
@@ -111,6 +113,36 @@ func (r *refusals) outside(address string) {
 	})
 }
 
+// missed notes a datagram, or a connection without data, that reaches nobody: of a
+// name server's the name that it asks for.
+func (r *refusals) missed(to netip.AddrPort, data []byte) {
+	address := to.String()
+	if q, _ := dns.Parse(data); q != nil && to.Port() == dnsPort {
+		address = q.Name + ":*"
+	}
+	r.outside(address)
+}
+
+// meantFile is the host's file, without links, that a guest may mean by a name that
+// no mount shows: beside what a mount shows, else of that name. "": there is none.
+func meantFile(name string, mounts []policy.Mount) string {
+	for _, m := range mounts {
+		guest, host := m.Guest, m.Host
+		for host != "" && guest != "/" && host != "/" && path.Base(guest) == path.Base(host) {
+			guest, host = path.Dir(guest), path.Dir(host)
+		}
+		below, ok := strings.CutPrefix(name, strings.TrimSuffix(guest, "/")+"/")
+		if !ok || m.Kind != policy.KindHost || host == "" {
+			continue
+		}
+		if file, err := filepath.EvalSymlinks(path.Join(host, below)); err == nil {
+			return file
+		}
+	}
+	file, _ := filepath.EvalSymlinks(name) // "" with an error
+	return file
+}
+
 // finish gives the caller what was refused. Of files that a mount could show it
 // looks whether the host has them: no guest is left that could notice.
 func (r *refusals) finish() {
@@ -118,11 +150,11 @@ func (r *refusals) finish() {
 		return
 	}
 	for _, e := range r.list {
+		if e.File == "/etc/resolv.conf" && !e.write { // comes with Net; the host's names nobody within reach
+			continue
+		}
 		if e.File != "" {
-			host, err := filepath.EvalSymlinks(e.File)
-			if err != nil {
-				host = ""
-			}
+			host := meantFile(e.File, r.w.policy.Mounts)
 			if e.Mount = r.w.policy.ExplainFile(e.File, e.write, host); e.Mount == nil {
 				continue
 			}

@@ -4,6 +4,7 @@ package vnet
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,6 +29,9 @@ type Net struct {
 	Now func() int64
 	// Outside is what lies beyond; nil: nothing does.
 	Outside Outside
+	// Missed, if not nil, is told what has nowhere to go because there is no Outside:
+	// the address, and what a datagram says.
+	Missed func(to netip.AddrPort, data []byte)
 
 	abstract map[abstractName]*Unix
 	paths    map[vfs.Node]*Unix

@@ -44,6 +44,7 @@ func (s *inet) route(to netip.AddrPort) error {
 	case u != nil && u.Given != nil:
 		return nil
 	case s.net.Outside == nil:
+		s.net.missed(to, nil)
 		return unix.ENETUNREACH
 	}
 	return s.net.Outside.Route(s.self, to)
@@ -54,6 +55,8 @@ func (s *TCP) beyond(to netip.AddrPort) {
 	err := error(unix.ECONNREFUSED)
 	if s.net.Outside != nil {
 		err = s.net.Outside.Connect(s, to)
+	} else {
+		s.net.missed(to, nil)
 	}
 	if errno, ok := err.(unix.Errno); ok {
 		s.fail(errno)
@@ -228,5 +231,12 @@ func (s *UDP) send(to netip.AddrPort, data []byte) error {
 	case s.net.Outside != nil:
 		return s.net.Outside.Send(s, to, data)
 	}
+	s.net.missed(to, data)
 	return unix.ECONNREFUSED
+}
+
+func (n *Net) missed(to netip.AddrPort, data []byte) {
+	if n.Missed != nil {
+		n.Missed(to, data)
+	}
 }
