@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -139,7 +140,10 @@ var positive = []string{"mem", "procs", "files", "descriptors", "disk", "inodes"
 
 func run(args []string) (int, error) {
 	o, argv, err := parse(args)
-	if err != nil {
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0, nil
+	case err != nil:
 		return failure, err
 	}
 	if o.print {
@@ -230,15 +234,19 @@ func interactive() *os.File {
 	return os.Stdin
 }
 
-// exitStatus is a shell's view of how the jail ended.
+// exitStatus is a shell's view of how the jail ended; the limits that were met it tells.
 func exitStatus(err error) (int, error) {
 	var exit *jail.ExitError
 	switch {
 	case err == nil:
 		return 0, nil
-	case errors.As(err, &exit) && exit.Signaled():
-		return 128 + int(exit.Signal()), nil
 	case errors.As(err, &exit):
+		if exit.Limits != nil || err != error(exit) { // what ended it is more than the status says
+			fmt.Fprintln(os.Stderr, "run:", err)
+		}
+		if exit.Signaled() {
+			return 128 + int(exit.Signal()), nil
+		}
 		return exit.ExitCode(), nil
 	}
 	return failure, err
@@ -366,6 +374,8 @@ func policyNamed(name string) (policy.Policy, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && preset != nil:
 		return preset(), nil
+	case errors.Is(err, fs.ErrNotExist):
+		return policy.Policy{}, fmt.Errorf("-policy %s: there is no such file, nor a preset of that name: write strict, prison, tool, server or overlay", name)
 	case err != nil:
 		return policy.Policy{}, err
 	}
@@ -409,9 +419,9 @@ func set[T int | int64 | time.Duration](at *T, v T) {
 // repeatable is -seed and -time.
 func (o options) repeatable(p *policy.Policy) error {
 	if o.seed != "" {
-		var n uint64
-		if _, err := fmt.Sscan(o.seed, &n); err != nil {
-			return fmt.Errorf("-seed %q: it must be a number", o.seed)
+		n, err := strconv.ParseUint(o.seed, 0, 64)
+		if err != nil {
+			return fmt.Errorf("-seed %q: it must be a whole number from 0 to %d", o.seed, uint64(math.MaxUint64))
 		}
 		p.Seed = &n
 	}
