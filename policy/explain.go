@@ -229,7 +229,7 @@ func (c Cost) String() string {
 	}
 	s := "handler " + c.Handler
 	if c.Lines > 0 {
-		s += fmt.Sprintf(", which reaches at most %d lines of Go", c.Lines)
+		s += fmt.Sprintf(", which reaches at most %d %s of Go", c.Lines, plural(c.Lines, "line"))
 	}
 	if c.Kernel {
 		s += ", and the host's kernel once it has looked at the call"

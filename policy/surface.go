@@ -129,12 +129,15 @@ func (s Surface) NativeCalls() (names []string) {
 // String is the surface for people.
 func (s Surface) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d calls reach the host's kernel as they are:\n", len(s.NativeCalls()))
+	fmt.Fprintf(&b, "%d calls reach the host's kernel as they are, if the first of these rules that matches allows them:\n", len(s.NativeCalls()))
 	for _, r := range s.Native {
 		fmt.Fprintf(&b, "  %s\n", r)
 	}
 	fmt.Fprintf(&b, "%d calls are answered by handlers, which reach at most %d lines of Go; %d lines are in every jail\n",
 		len(s.Handlers), s.Lines, s.Always)
+	if s.Kernel == nil {
+		return b.String()
+	}
 	fmt.Fprintf(&b, "%d of them may have the host's kernel do the call, once they have looked at it:", len(s.Kernel))
 	for i, name := range s.Kernel {
 		if i%10 == 0 {

@@ -151,7 +151,7 @@ func run(args []string) (int, error) {
 		if err != nil {
 			return failure, err
 		}
-		fmt.Print(p, p.Surface())
+		fmt.Printf("%s%s", p, p.Surface())
 		return 0, nil
 	}
 	j, cmd, p, closeFile, err := o.command(argv)

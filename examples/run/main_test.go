@@ -162,7 +162,7 @@ func TestRun(t *testing.T) {
 }
 
 // printed is what -print prints.
-func printed(p policy.Policy) string { return fmt.Sprint(p, p.Surface()) }
+func printed(p policy.Policy) string { return p.String() + p.Surface().String() }
 
 // seeded is what the case with -seed prints, from another run.
 func seeded(t *testing.T, seed string) string {
