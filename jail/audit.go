@@ -3,6 +3,8 @@
 package jail
 
 import (
+	"errors"
+	"net/netip"
 	"path"
 	"slices"
 	"strings"
@@ -12,6 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"oubliette/emulate"
+	"oubliette/emulate/vnet"
+	"oubliette/internal/dns"
 	"oubliette/policy"
 )
 
@@ -192,6 +196,34 @@ func (w *warden) auditNetwork(what, network, address string, err error) {
 		}
 		return fields
 	})
+}
+
+// unreached tells of an address that no rule of the policy's Net allows.
+func (w *warden) unreached(s vnet.Socket, address string, err error) {
+	if _, ok := s.(*vnet.UDP); ok {
+		w.auditNetwork("send", "udp", address, err)
+	} else {
+		w.auditNetwork("connect", "tcp", address, err)
+	}
+	w.refused.outside(address)
+}
+
+// errUnnamed is why a name is answered to be none.
+var errUnnamed = errors.New("no rule of the policy's Net allows the name")
+
+// unnamed tells of a name that no rule allows.
+func (w *warden) unnamed(q *dns.Query) {
+	w.auditNetwork("resolve", "ip", q.Name, errUnnamed)
+	w.refused.outside(q.Name + ":*")
+}
+
+// missed is told what a guest without an outside says to it, see vnet.Net.
+func (w *warden) missed(s vnet.Socket, to netip.AddrPort, data []byte, err error) {
+	if q, _ := dns.Parse(data); q != nil && to.Port() == dnsPort {
+		w.unnamed(q)
+	} else {
+		w.unreached(s, to.String(), err)
+	}
 }
 
 // limitHit counts, and records, that the guest has met a limit.

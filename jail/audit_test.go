@@ -126,7 +126,8 @@ func TestAudit(t *testing.T) {
 		{policy.AuditViolation, script + `ln -s /nowhere /w/l`, []string{`1 symlink("/nowhere", "/w/l")`}},
 		{policy.AuditExec, script + `/none 2>/dev/null; :`, []string{`/bin/sh ["/bin/sh" "-c" ": arg"]`}},
 		{policy.AuditWrite, script, []string{`["/w/made"]`, `["/w/made" "/w/moved"]`, `["/w/moved"]`, `["/w/kept"]`, `["/w/kept"]`}},
-		{policy.AuditNetwork, script + `nc 127.0.0.1 ` + port + ` </dev/null; nc -w 1 127.0.0.1 1 </dev/null 2>/dev/null; :`, []string{"connect tcp 127.0.0.1:" + port, "connect tcp 127.0.0.1:1"}},
+		{policy.AuditNetwork, script + `nc 127.0.0.1 ` + port + ` </dev/null; nc -w 1 127.0.0.1 1 </dev/null 2>/dev/null; nc -w 1 192.0.2.1 1 </dev/null 2>/dev/null; nc -w 1 else.where 1 </dev/null 2>/dev/null; :`,
+			[]string{"connect tcp 127.0.0.1:" + port, "connect tcp 127.0.0.1:1", "connect tcp 192.0.2.1:1", "resolve ip else.where", "resolve ip else.where"}}, // A and AAAA
 		{policy.AuditLimit, script, nil},
 		{"", script, nil},
 	} {

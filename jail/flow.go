@@ -3,7 +3,6 @@
 package jail
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -57,14 +56,12 @@ func (o *outside) Send(s *vnet.UDP, to netip.AddrPort, data []byte) error {
 	address, err := o.destination(to)
 	key := flowKey{s, to}
 	f := o.flows[key]
-	if f == nil {
-		o.w.auditNetwork("send", "udp", cmp.Or(address, to.String()), err)
-	}
 	if err != nil {
-		o.w.refused.outside(o.named(to))
+		o.w.unreached(s, o.named(to), err)
 		return err
 	}
 	if f == nil {
+		o.w.auditNetwork("send", "udp", address, nil)
 		if !o.acquire() {
 			return nil // lost, as on a full queue
 		}

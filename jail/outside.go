@@ -198,7 +198,7 @@ func (o *outside) Route(s vnet.Socket, to netip.AddrPort) error {
 		return nil
 	}
 	if err != nil {
-		o.w.refused.outside(o.named(to))
+		o.w.unreached(s, o.named(to), err)
 	}
 	return err
 }
@@ -209,11 +209,11 @@ func (o *outside) Connect(s *vnet.TCP, to netip.AddrPort) error {
 	if to.Port() == dnsPort && err != nil && o.resolves() {
 		address, err = "", nil
 	}
-	o.w.auditNetwork("connect", "tcp", cmp.Or(address, to.String()), err)
 	if err != nil {
-		o.w.refused.outside(o.named(to))
+		o.w.unreached(s, o.named(to), err)
 		return err
 	}
+	o.w.auditNetwork("connect", "tcp", cmp.Or(address, to.String()), nil)
 	if !o.acquire() {
 		return unix.EADDRNOTAVAIL
 	}

@@ -4,7 +4,6 @@ package jail
 
 import (
 	"fmt"
-	"net/netip"
 	"path"
 	"path/filepath"
 	"strings"
@@ -12,7 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"oubliette/emulate/vfs"
-	"oubliette/internal/dns"
 	"oubliette/policy"
 )
 
@@ -111,16 +109,6 @@ func (r *refusals) outside(address string) {
 		e.Allow = address
 		return refusal{Explanation: e}
 	})
-}
-
-// missed notes a datagram, or a connection without data, that reaches nobody: of a
-// name server's the name that it asks for.
-func (r *refusals) missed(to netip.AddrPort, data []byte) {
-	address := to.String()
-	if q, _ := dns.Parse(data); q != nil && to.Port() == dnsPort {
-		address = q.Name + ":*"
-	}
-	r.outside(address)
 }
 
 // meantFile is the host's file, without links, that a guest may mean by a name that

@@ -91,7 +91,7 @@ func (o *outside) answer(msg []byte, reply func([]byte)) {
 		}
 		reply(q.Reply(dns.OK, addrs))
 	case !o.host:
-		o.w.refused.outside(q.Name + ":*")
+		o.w.unnamed(q)
 		reply(q.Reply(dns.NoName, nil))
 	case !q.Addresses:
 		reply(q.Reply(dns.NotKnown, nil))

@@ -253,8 +253,8 @@ func (w *warden) begin(j *Jail, cmd *exec.Cmd) error {
 	}
 	if w.outside != nil {
 		w.sys.Net().Outside = w.outside
-	} else if w.refused != nil {
-		w.sys.Net().Missed = w.refused.missed
+	} else {
+		w.sys.Net().Missed = w.missed
 	}
 	fds := fdtable.NewTable(&w.sys.Limits.Descriptors)
 	cred := emulate.Cred{RUID: id.UID, EUID: id.UID, SUID: id.UID, FSUID: id.UID,

@@ -8,10 +8,10 @@ import (
 
 // Decision is what a policy says about one call.
 type Decision struct {
-	Action Action // never empty
-	Errno  int    // of a Deny: the Linux number
-	Rule   int    // index in Policy.Calls of the rule that decided; -1: Default
-	Audit  bool   // the rule's
+	Action Action `json:"action"`          // never empty
+	Errno  int    `json:"errno,omitempty"` // of a Deny: the Linux number
+	Rule   int    `json:"rule"`            // index in Policy.Calls of the rule that decided; -1: Default
+	Audit  bool   `json:"audit,omitempty"` // the rule's
 }
 
 // Lookup is the meaning of a policy: the first rule that names call and whose

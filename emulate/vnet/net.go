@@ -30,8 +30,8 @@ type Net struct {
 	// Outside is what lies beyond; nil: nothing does.
 	Outside Outside
 	// Missed, if not nil, is told what has nowhere to go because there is no Outside:
-	// the address, and what a datagram says.
-	Missed func(to netip.AddrPort, data []byte)
+	// the address, what a datagram says, and the error.
+	Missed func(s Socket, to netip.AddrPort, data []byte, err error)
 
 	abstract map[abstractName]*Unix
 	paths    map[vfs.Node]*Unix

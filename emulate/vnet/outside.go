@@ -44,19 +44,18 @@ func (s *inet) route(to netip.AddrPort) error {
 	case u != nil && u.Given != nil:
 		return nil
 	case s.net.Outside == nil:
-		s.net.missed(to, nil)
-		return unix.ENETUNREACH
+		return s.net.missed(s.self, to, nil, unix.ENETUNREACH)
 	}
 	return s.net.Outside.Route(s.self, to)
 }
 
 // beyond begins to connect s to somebody outside.
 func (s *TCP) beyond(to netip.AddrPort) {
-	err := error(unix.ECONNREFUSED)
+	var err error
 	if s.net.Outside != nil {
 		err = s.net.Outside.Connect(s, to)
 	} else {
-		s.net.missed(to, nil)
+		err = s.net.missed(s, to, nil, unix.ECONNREFUSED)
 	}
 	if errno, ok := err.(unix.Errno); ok {
 		s.fail(errno)
@@ -231,12 +230,13 @@ func (s *UDP) send(to netip.AddrPort, data []byte) error {
 	case s.net.Outside != nil:
 		return s.net.Outside.Send(s, to, data)
 	}
-	s.net.missed(to, data)
-	return unix.ECONNREFUSED
+	return s.net.missed(s, to, data, unix.ECONNREFUSED)
 }
 
-func (n *Net) missed(to netip.AddrPort, data []byte) {
+// missed returns err, once it is told.
+func (n *Net) missed(s Socket, to netip.AddrPort, data []byte, err error) error {
 	if n.Missed != nil {
-		n.Missed(to, data)
+		n.Missed(s, to, data, err)
 	}
+	return err
 }

@@ -61,13 +61,13 @@ func (l *list) Set(s string) error { *l = append(*l, s); return nil }
 
 // options are the flags.
 type options struct {
-	policy, dir, hostname, net, start, trace, stats, learn string
-	record, replay                                         string
-	overlay, changes, explain, print                       bool
-	ro, rw, env, allow, publish                            list
-	uid                                                    int
-	limits                                                 policy.Limits
-	seed                                                   string
+	policy, dir, hostname, net, start, trace, stats, learn, audit string
+	record, replay                                                string
+	overlay, changes, explain, print                              bool
+	ro, rw, env, allow, publish                                   list
+	uid                                                           int
+	limits                                                        policy.Limits
+	seed                                                          string
 }
 
 func parse(args []string) (o options, command []string, err error) {
@@ -97,6 +97,7 @@ func parse(args []string) (o options, command []string, err error) {
 	f.StringVar(&o.seed, "seed", "", "`N`: repeatable randomness and addresses; with -time the whole run is repeatable")
 	f.StringVar(&o.start, "time", "", "`RFC3339` time at which the guest starts, on a virtual clock")
 	f.StringVar(&o.trace, "trace", "", "write strace-like lines to `FILE`")
+	f.StringVar(&o.audit, "audit", "", "write the audit records that the policy asks for, or else those of every kind, as JSON lines to `FILE`")
 	f.StringVar(&o.stats, "stats", "", "write stops and time by call, and the use of each limit, as JSON to `FILE`")
 	f.StringVar(&o.learn, "learn", "", "write the smallest policy it needs, merged with what is there, to `FILE` as JSON; to FILE.go as Go source, and to FILE.json")
 	f.StringVar(&o.record, "record", "", "write a recording of the run, with all that it reads of the outside, to `FILE`")
@@ -169,6 +170,10 @@ func run(args []string) (int, error) {
 	if err != nil {
 		return failure, err
 	}
+	closeAudit, err := o.openAudit(j, &p)
+	if err != nil {
+		return failure, err
+	}
 	proc, err := j.Spawn(cmd, p)
 	if err != nil {
 		return failure, err
@@ -188,7 +193,7 @@ func run(args []string) (int, error) {
 	if err == nil {
 		err = o.writeLearned(p, before, j.Learn)
 	}
-	return o.report(proc, status, firstError(err, closeTrace(), closeFile()))
+	return o.report(proc, status, firstError(err, closeTrace(), closeAudit(), closeFile()))
 }
 
 // command is what is to be run, and how; the recording, if there is one, is to be

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -85,6 +84,7 @@ func TestRun(t *testing.T) {
 	badCall := write(t, dir, "call.json", `{"calls": [{"calls": ["opennat"], "action": "deny"}], "default": "emulate"}`)
 	noJSON := write(t, dir, "none.json", "calls: []\n")
 	killer := write(t, dir, "kill.json", strings.Replace(string(tool), `"calls":[`, `"calls":[{"calls":["getppid"],"action":"kill"},`, 1))
+	auditor := write(t, dir, "audit.json", strings.Replace(string(tool), `"calls":[`, `"calls":[{"calls":["getppid"],"action":"emulate","audit":true},`, 1))
 	text := write(t, dir, "text", "hello")
 	for _, c := range []struct {
 		name   string
@@ -121,6 +121,10 @@ func TestRun(t *testing.T) {
 		{"tasks", sh("-procs", "1")("/bin/true | /bin/true; echo not reached"), "", "", "run: exit status 2 (reached limits: tasks)", 2},
 		{"time out", sh("-timeout", "100ms")("sleep 60"), "", "", "run: jail: limit wall (100ms) reached\n", 125},
 		{"changes", sh("-changes")("echo x > /tmp/made; mkdir d"), "", "", "created  /home/guest/d\ncreated  /tmp/made\n", 0},
+
+		{"audit", sh("-audit", "/dev/stderr")("exec /bin/true"), "", "", `"msg":"program executed","kind":"exec","pid":1`, 0},
+		{"audit of a rule", sh("-audit", "/dev/stderr", "-policy", auditor)("exec /bin/true; :"), "", "", `"kind":"rule","pid":1,"task":1,"program":"sh","call":"getppid"`, 0},
+		{"audit nowhere", sh("-policy", auditor)("echo never"), "", "", "run: the policy asks for audit records: name a file for them with -audit FILE", 125},
 
 		{"no command", nil, "", "", "run: usage: run [flags] -- command", 125},
 		{"unknown flag", []string{"-frob", "--", "true"}, "", "", "run: flag provided but not defined: -frob", 125},

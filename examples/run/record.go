@@ -15,7 +15,7 @@ import (
 )
 
 // replayFlags are the flags that a replay takes.
-var replayFlags = []string{"replay", "trace", "stats", "changes"}
+var replayFlags = []string{"replay", "trace", "stats", "audit", "changes"}
 
 // onlyReplay refuses what a recording has of its own.
 func (o options) onlyReplay(f *flag.FlagSet) (err error) {
