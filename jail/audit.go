@@ -112,16 +112,19 @@ func (w *warden) current() *thread {
 	return t
 }
 
+// why is the field that explains what the policy says of t's call.
+func (t *thread) why() zap.Field { return zap.Reflect("why", t.w.explain(&t.call)) }
+
 // called are the fields that tell of t's call and its result.
 func (t *thread) called(result uint64, err error) []zap.Field {
 	return []zap.Field{zap.String("call", t.w.callName(t.call.Nr)), zap.String("text", t.text(result, err)),
-		zap.String("result", formatResult(result, err))}
+		zap.String("result", formatResult(result, err)), t.why()}
 }
 
 // decided are the fields that tell how the policy came to answer t's call so.
 func (t *thread) decided(result uint64, err error, d policy.Decision) func() []zap.Field {
 	return func() []zap.Field {
-		return append(t.called(result, err), zap.String("action", string(d.Action)), zap.Reflect("why", t.w.explain(&t.call)))
+		return append(t.called(result, err), zap.String("action", string(d.Action)))
 	}
 }
 
@@ -176,14 +179,15 @@ func (w *warden) auditExec(t *thread, r emulate.ExecRequest, err error) {
 		if err != nil {
 			result = formatResult(0, err)
 		}
-		return []zap.Field{zap.String("call", "execve"), zap.String("path", r.Path), zap.Strings("argv", args), zap.String("result", result)}
+		return []zap.Field{zap.String("call", "execve"), zap.String("path", r.Path), zap.Strings("argv", args), zap.String("result", result), t.why()}
 	})
 }
 
 // maxShownArgs is how many of a program's arguments a record has.
 const maxShownArgs = 32
 
-// auditNetwork records that the current task reaches for the outside.
+// auditNetwork records that the current task reaches for the outside; with an error
+// no rule allows address.
 func (w *warden) auditNetwork(what, network, address string, err error) {
 	t := w.current()
 	w.record(policy.AuditNetwork, "network", t, func() []zap.Field {
@@ -192,7 +196,11 @@ func (w *warden) auditNetwork(what, network, address string, err error) {
 			fields = append(fields, zap.Error(err))
 		}
 		if t != nil {
-			fields = append(fields, zap.String("call", w.callName(t.call.Nr)), zap.String("text", t.text(0, unix.EINPROGRESS)))
+			why := w.explain(&t.call)
+			if err != nil {
+				why.Allow = address
+			}
+			fields = append(fields, zap.String("call", w.callName(t.call.Nr)), zap.String("text", t.text(0, unix.EINPROGRESS)), zap.Reflect("why", why))
 		}
 		return fields
 	})
@@ -213,8 +221,9 @@ var errUnnamed = errors.New("no rule of the policy's Net allows the name")
 
 // unnamed tells of a name that no rule allows.
 func (w *warden) unnamed(q *dns.Query) {
-	w.auditNetwork("resolve", "ip", q.Name, errUnnamed)
-	w.refused.outside(q.Name + ":*")
+	address := q.Name + ":*"
+	w.auditNetwork("resolve", "ip", address, errUnnamed)
+	w.refused.outside(address)
 }
 
 // missed is told what a guest without an outside says to it, see vnet.Net.
@@ -233,7 +242,7 @@ func (w *warden) limitHit(limit string, t *thread) {
 	w.record(policy.AuditLimit, "limit reached", t, func() []zap.Field {
 		fields := []zap.Field{zap.String("limit", limit), zap.Int64("bound", m.bound.Load())}
 		if t != nil {
-			fields = append(fields, zap.String("call", w.callName(t.call.Nr)), zap.String("text", t.text(0, unix.EAGAIN)))
+			fields = append(fields, zap.String("call", w.callName(t.call.Nr)), zap.String("text", t.text(0, unix.EAGAIN)), t.why())
 		}
 		return fields
 	})

@@ -127,7 +127,7 @@ func TestAudit(t *testing.T) {
 		{policy.AuditExec, script + `/none 2>/dev/null; :`, []string{`/bin/sh ["/bin/sh" "-c" ": arg"]`}},
 		{policy.AuditWrite, script, []string{`["/w/made"]`, `["/w/made" "/w/moved"]`, `["/w/moved"]`, `["/w/kept"]`, `["/w/kept"]`}},
 		{policy.AuditNetwork, script + `nc 127.0.0.1 ` + port + ` </dev/null; nc -w 1 127.0.0.1 1 </dev/null 2>/dev/null; nc -w 1 192.0.2.1 1 </dev/null 2>/dev/null; nc -w 1 else.where 1 </dev/null 2>/dev/null; :`,
-			[]string{"connect tcp 127.0.0.1:" + port, "connect tcp 127.0.0.1:1", "connect tcp 192.0.2.1:1", "resolve ip else.where", "resolve ip else.where"}}, // A and AAAA
+			[]string{"connect tcp 127.0.0.1:" + port, "connect tcp 127.0.0.1:1", "connect tcp 192.0.2.1:1", "resolve ip else.where:*", "resolve ip else.where:*"}}, // A and AAAA
 		{policy.AuditLimit, script, nil},
 		{"", script, nil},
 	} {
@@ -146,6 +146,10 @@ func TestAudit(t *testing.T) {
 			for _, r := range records {
 				if r["kind"] != c.kind || r["pid"] == nil || r["task"] == nil {
 					t.Errorf("%v", r)
+				}
+				why, _ := r["why"].(policy.Explanation)
+				if refused := c.kind == policy.AuditNetwork && r["error"] != nil; why.Call != r["call"] || (why.Allow != "") != refused || refused && why.Allow != r["address"] {
+					t.Errorf("%v of %v", why, r)
 				}
 				got = append(got, essence(c.kind, r))
 			}

@@ -93,11 +93,12 @@ type Jail struct {
 	// Logger gets warnings, and audit records: those of the kinds that the policy's
 	// Audit lists; "rule", each call that a rule with Audit decides; and "missing",
 	// a call that has no handler, once each. Fields: kind, pid, task, program, call,
-	// text (the call as strace shows it), result, and what else a kind knows: why (a
-	// [policy.Explanation]), rule, path and argv, paths, network and address, limit
-	// and bound. In a flood the first hundred records of a kind are written, then ten
-	// a second; dropped is how many were not, since the last. It is called on the
-	// jail's thread, which waits for it. nil: silence.
+	// text (the call as strace shows it), why (a [policy.Explanation] of it), result,
+	// and what else a kind knows: rule, path and argv, paths, network and address, limit
+	// and bound, which are all of a limit that no call has met. In a flood the first
+	// hundred records of a kind are written, then ten a second; dropped is how many
+	// were not, since the last. It is called on the jail's thread, which waits for it.
+	// nil: silence.
 	Logger *zap.Logger
 
 	// Learn, if not nil, is told what the run used of what the policy let through, by
