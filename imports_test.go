@@ -24,7 +24,7 @@ var arrows = map[string]string{
 	"internal/loader":     "fdtable internal/stub",
 	"jail":                "policy emulate emulate/vfs emulate/vnet fdtable golang.org/x/net/dns/dnsmessage internal/abi internal/arena internal/dns internal/elfneeds internal/fault internal/filter internal/loader internal/ptrace internal/recording internal/stub internal/sysno go.uber.org/zap",
 	"jail/jailtest":       "jail policy emulate emulate/vfs",
-	"examples/run":        "jail policy",
+	"examples/run":        "jail policy go.uber.org/zap go.uber.org/zap/zapcore",
 	"examples/faults":     "jail policy emulate",
 	"examples/ledger":     "jail policy emulate emulate/vfs",
 	"examples/secrets":    "jail policy emulate/vfs",

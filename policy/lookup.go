@@ -79,8 +79,8 @@ type Table struct {
 
 // candidate is a rule that may decide one call, and its decision.
 type candidate struct {
-	Rule
-	Decision
+	rule     Rule
+	decision Decision
 }
 
 // Table is the policy as it is now, indexed by x86-64 call number.
@@ -102,8 +102,8 @@ func (t *Table) Lookup(nr int, args [6]uint64) Decision {
 		return t.byElse
 	}
 	for _, c := range t.rules[nr] {
-		if c.matches(args) {
-			return c.Decision
+		if c.rule.matches(args) {
+			return c.decision
 		}
 	}
 	return t.byElse
