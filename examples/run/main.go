@@ -76,7 +76,7 @@ func parse(args []string) (o options, command []string, err error) {
 	f.StringVar(&o.policy, "policy", "", "policy: a JSON `FILE`, or the name of a preset: strict, prison, tool (the default), server, overlay")
 	f.BoolVar(&o.overlay, "overlay", false, "the caller's whole world under an in-memory layer that is dropped at exit; with -policy its directory and environment only")
 	f.Var(&o.ro, "ro", "mount a host directory read-only: `HOST[:GUEST]` (repeatable)")
-	f.Var(&o.rw, "rw", "mount a host directory for writing: `HOST[:GUEST]` (repeatable)")
+	f.Var(&o.rw, "rw", "mount a host directory for writing: `HOST[:GUEST]` (repeatable); what is made there is the caller's, see -uid")
 	f.StringVar(&o.dir, "C", "", "working `DIR`ectory")
 	f.Var(&o.env, "env", "environment variable `K=V` (repeatable)")
 	f.StringVar(&o.hostname, "hostname", "", "host `NAME`")
@@ -186,6 +186,10 @@ func run(args []string) (int, error) {
 			fmt.Fprint(os.Stderr, "refused: ", e)
 		}
 	}
+	if status != 0 && strangeOwner(p) {
+		fmt.Fprintf(os.Stderr, "run: the guest is user %d, and what it makes in a directory mounted for writing is user %d's: give -uid %[2]d if it may not use that\n",
+			p.Identity.UID, os.Geteuid())
+	}
 	var v *jail.Violation
 	if errors.As(err, &v) && v.Why.Call != "" {
 		err = fmt.Errorf("%w\n%s", err, strings.TrimSpace(v.Why.String()))
@@ -194,6 +198,13 @@ func run(args []string) (int, error) {
 		err = o.writeLearned(p, before, j.Learn)
 	}
 	return o.report(proc, status, firstError(err, closeTrace(), closeAudit(), closeFile()))
+}
+
+// strangeOwner reports that what the guest makes in some mount is another user's.
+func strangeOwner(p policy.Policy) bool {
+	return p.Identity.UID != uint32(os.Geteuid()) && slices.ContainsFunc(p.Mounts, func(m policy.Mount) bool {
+		return m.Kind == policy.KindHost && m.Write && !m.Overlay
+	})
 }
 
 // command is what is to be run, and how; the recording, if there is one, is to be

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -203,7 +204,8 @@ func TestOverlay(t *testing.T) {
 	}
 }
 
-// TestReadWrite: -rw writes through.
+// TestReadWrite: -rw writes through; what is made is the caller's, which is told to
+// another user who may not write it again.
 func TestReadWrite(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Chmod(dir, 0o777); err != nil {
@@ -214,6 +216,17 @@ func TestReadWrite(t *testing.T) {
 	}
 	if text, err := os.ReadFile(dir + "/file"); err != nil || string(text) != "made\n" {
 		t.Errorf("%q, %v", text, err)
+	}
+	if err := os.Chmod(dir+"/file", 0o644); err != nil {
+		t.Fatal(err)
+	}
+	caller := os.Geteuid()
+	hint := fmt.Sprintf("run: the guest is user %d, and what it makes in a directory mounted for writing is user %d's: give -uid %[2]d", caller+1, caller)
+	for uid, want := range map[int]string{caller: "", caller + 1: hint} {
+		_, stderr, status := launch(t, launcher(t, sh("-rw", dir+":/out", "-uid", fmt.Sprint(uid))("echo again > /out/file")...))
+		if (status == 0) != (want == "") || !strings.Contains(stderr, want) || want == "" && stderr != "" {
+			t.Errorf("user %d: status %d, %q", uid, status, stderr)
+		}
 	}
 }
 
