@@ -160,7 +160,11 @@ func (w *warden) node(m policy.Mount) (vfs.Node, error) {
 	switch m.Kind {
 	case policy.KindHost:
 		n, err := w.tape.tree(m.Guest, func() (vfs.Node, error) {
-			return vfs.NewHost(m.Host, vfs.HostOptions{Write: m.Write && !m.Overlay, Frozen: m.Frozen, Repeatable: w.sys.Repeatable, Room: w.toHost})
+			o := vfs.HostOptions{Write: m.Write && !m.Overlay, Frozen: m.Frozen, Repeatable: w.sys.Repeatable, Room: w.toHost}
+			if o.Write {
+				o.Owner = &owner
+			}
+			return vfs.NewHost(m.Host, o)
 		})
 		if err != nil || !m.Overlay {
 			return n, err

@@ -97,7 +97,8 @@ type Mount struct {
 	Host string `json:"host,omitempty"`
 	// Text is what the file of a KindText mount holds.
 	Text string `json:"text,omitempty"`
-	// Write lets the guest write: through to the host, unless Overlay.
+	// Write lets the guest write: through to the host, unless Overlay. There the
+	// caller's own files are the guest's user's.
 	Write bool `json:"write,omitempty"`
 	// Overlay takes every write in memory over the host directory.
 	Overlay bool `json:"overlay,omitempty"`

@@ -19,7 +19,7 @@ import (
 // is read-only and live.
 type HostOptions struct {
 	// Write lets the guest write through to the host. What it makes belongs to
-	// the caller; set-user-ID and set-group-ID bits of files, device nodes and
+	// the caller, see Owner; set-user-ID and set-group-ID bits of files, device nodes and
 	// attributes outside "user." never reach the host, because a program with
 	// them would act as the caller for whoever runs it.
 	Write bool
@@ -30,6 +30,10 @@ type HostOptions struct {
 	// Chown gives new files to the guest's user and lets it change owners. The
 	// caller needs CAP_CHOWN.
 	Chown bool
+	// Owner is whose the caller's own files are to the guest: their user and group,
+	// each where it is the caller's. Nil: they are as the host has them, and a guest
+	// that is another user may not write again what it has made.
+	Owner *Owner
 	// Repeatable leaves out what differs from run to run without anybody having
 	// changed the files: listings are sorted by name, the time of the last access is
 	// that of the last change, the space in use follows from the size, and half of
@@ -77,9 +81,9 @@ type host struct {
 	proc   map[uint64]bool // by device: is it procfs
 	plain  bool            // no openat2
 	closed bool
-	root0  bool // the caller is root: the kernel keeps set-ID bits
-	listed int  // names in cached listings
-	epoch  int  // of cached listings
+	caller Owner
+	listed int // names in cached listings
+	epoch  int // of cached listings
 	buf    []byte
 	images images
 	arena  *arena.Arena // nil: no guest runs
@@ -139,7 +143,7 @@ func newHost(path string, o HostOptions) (*hostNode, error) {
 		path:        path,
 		nodes:       make(map[inode]weak.Pointer[hostNode]),
 		proc:        make(map[uint64]bool),
-		root0:       unix.Geteuid() == 0,
+		caller:      Owner{UID: uint32(unix.Geteuid()), GID: uint32(unix.Getegid())},
 	}
 	if h.Room == nil {
 		h.Room = func(n int64) int64 { return n }
@@ -148,7 +152,7 @@ func newHost(path string, o HostOptions) (*hostNode, error) {
 	n.fds[asPath] = newHostFD(n, asPath, fd)
 	n.fds[asPath].users++
 	h.root = n
-	if err := statAt(fd, "", &n.attr); err != nil {
+	if err := h.stat(fd, "", &n.attr); err != nil {
 		n.Close()
 		return nil, err
 	}
@@ -341,7 +345,7 @@ func (n *hostNode) Lookup(name string) (Node, error) {
 		return nil, err
 	}
 	var a Attr
-	if err := statAt(fd, name, &a); err != nil {
+	if err := n.h.stat(fd, name, &a); err != nil {
 		return nil, err
 	}
 	m, err := n.h.node(at, a)

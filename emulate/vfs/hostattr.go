@@ -49,7 +49,7 @@ func (h *host) steady(a *Attr) {
 func (n *hostNode) stat(a *Attr) error {
 	for _, f := range n.fds {
 		if f != nil {
-			return statAt(f.fd, "", a)
+			return n.h.stat(f.fd, "", a)
 		}
 	}
 	if n.gone {
@@ -57,10 +57,10 @@ func (n *hostNode) stat(a *Attr) error {
 		return nil
 	}
 	if n == n.h.root { // after Close
-		return n.pin(func(fd int) error { return statAt(fd, "", a) })
+		return n.pin(func(fd int) error { return n.h.stat(fd, "", a) })
 	}
 	return n.each(func(dirfd int, name string) error {
-		if err := statAt(dirfd, name, a); err != nil {
+		if err := n.h.stat(dirfd, name, a); err != nil {
 			return err
 		}
 		if (inode{a.Dev, a.Ino}) != n.key() {
@@ -119,10 +119,14 @@ func (n hostRW) SetAttr(c Change) error {
 func (n *hostNode) setOwner(fd int, c Change) error {
 	uid, gid := -1, -1
 	if c.UID != nil && *c.UID != n.attr.UID {
-		uid = int(*c.UID)
+		if uid = int(*c.UID); n.h.Owner != nil && *c.UID == n.h.Owner.UID {
+			uid = int(n.h.caller.UID)
+		}
 	}
 	if c.GID != nil && *c.GID != n.attr.GID {
-		gid = int(*c.GID)
+		if gid = int(*c.GID); n.h.Owner != nil && *c.GID == n.h.Owner.GID {
+			gid = int(n.h.caller.GID)
+		}
 	}
 	switch {
 	case uid < 0 && gid < 0:
@@ -200,8 +204,8 @@ func (n *hostNode) changeXattr(name string, do func(path string) error) error {
 	return n.pin(func(fd int) error { return do(procFD(fd)) })
 }
 
-// statAt is statx(2) of one name, or of fd itself if name is empty.
-func statAt(fd int, name string, a *Attr) error {
+// stat is statx(2) of one name, or of fd itself if name is empty, as the guest sees it.
+func (h *host) stat(fd int, name string, a *Attr) error {
 	const mask = unix.STATX_BASIC_STATS | unix.STATX_BTIME
 	var st unix.Statx_t
 	flags := unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT
@@ -219,6 +223,14 @@ func statAt(fd int, name string, a *Attr) error {
 		Ino: st.Ino, Mode: uint32(st.Mode), Nlink: st.Nlink, UID: st.Uid, GID: st.Gid,
 		Size: int64(st.Size), Blocks: int64(st.Blocks), BlockSize: int64(st.Blksize),
 		Atime: stamp(st.Atime), Mtime: stamp(st.Mtime), Ctime: stamp(st.Ctime), Btime: stamp(st.Btime),
+	}
+	if o := h.Owner; o != nil {
+		if a.UID == h.caller.UID {
+			a.UID = o.UID
+		}
+		if a.GID == h.caller.GID {
+			a.GID = o.GID
+		}
 	}
 	return nil
 }

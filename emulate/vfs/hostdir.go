@@ -99,7 +99,7 @@ func (h *host) own(node Node) (*hostNode, error) {
 func (n *hostNode) made(at place, fd int, mode uint32, o Owner) (Node, error) {
 	n.changed()
 	var a Attr
-	if err := statAt(fd, at.name, &a); err != nil {
+	if err := n.h.stat(fd, at.name, &a); err != nil {
 		return nil, err
 	}
 	m, err := n.h.node(at, a)
@@ -141,7 +141,7 @@ func (n hostRW) Create(name string, mode uint32, rdev uint64, o Owner) (Node, er
 		return n.made(at, dirfd, mode, o)
 	}
 	var a Attr
-	if err := statAt(fd, "", &a); err != nil {
+	if err := n.h.stat(fd, "", &a); err != nil {
 		_ = unix.Close(fd)
 		return nil, err
 	}
@@ -229,7 +229,7 @@ func (n *hostNode) remove(name string, flags int) error {
 // known is the node under a name, if somebody may hold it.
 func (h *host) known(at place, dirfd int) *hostNode {
 	var a Attr
-	if statAt(dirfd, at.name, &a) != nil {
+	if h.stat(dirfd, at.name, &a) != nil {
 		return nil
 	}
 	n := h.nodes[inode{a.Dev, a.Ino}].Value()

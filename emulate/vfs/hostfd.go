@@ -128,7 +128,7 @@ func (n *hostNode) openName(u use, flags int) (*hostFD, error) {
 			return err
 		}
 		var a Attr
-		if err = statAt(fd, "", &a); err == nil && (inode{a.Dev, a.Ino}) != n.key() {
+		if err = n.h.stat(fd, "", &a); err == nil && (inode{a.Dev, a.Ino}) != n.key() {
 			err = unix.ESTALE
 		}
 		if err != nil {
@@ -264,7 +264,7 @@ func (n *hostNode) descend() (int, error) {
 		fd, own, names = next, true, names[used:]
 	}
 	var a Attr
-	err = statAt(fd, "", &a)
+	err = n.h.stat(fd, "", &a)
 	if err == nil && (inode{a.Dev, a.Ino}) != n.key() {
 		err = unix.ENOENT
 	}

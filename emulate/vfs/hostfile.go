@@ -78,7 +78,7 @@ func (f *hostFile) modify() (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	if a := f.n.attr; f.n.h.root0 && a.Mode&setID != 0 {
+	if a := f.n.attr; f.n.h.caller.UID == 0 && a.Mode&setID != 0 {
 		if err := unix.Fchmod(fd, a.Mode&0o7777&^setID); err != nil {
 			return -1, err
 		}

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"errors"
 	"os"
 	"slices"
 
@@ -14,23 +13,25 @@ import (
 	"oubliette/policy"
 )
 
-// openAudit connects -audit. A policy that asks for records must not be without.
-func (o options) openAudit(j *jail.Jail, p *policy.Policy) (func() error, error) {
+// openAudit connects -audit. Records that the policy asks for go to stderr without.
+func (o options) openAudit(j *jail.Jail, p *policy.Policy) (closeFile func() error, err error) {
 	asked := len(p.Audit) > 0 || slices.ContainsFunc(p.Calls, func(r policy.Rule) bool { return r.Audit })
+	f := os.Stderr
+	closeFile = func() error { return nil }
 	switch {
-	case o.audit == "" && asked:
-		return nil, errors.New("the policy asks for audit records: name a file for them with -audit FILE")
-	case o.audit == "":
-		return func() error { return nil }, nil
-	case !asked:
-		p.Audit = policy.AuditKinds()
+	case o.audit == "" && !asked:
+		return closeFile, nil
+	case o.audit != "":
+		if f, err = os.Create(o.audit); err != nil {
+			return nil, err
+		}
+		closeFile = f.Close
 	}
-	f, err := os.Create(o.audit)
-	if err != nil {
-		return nil, err
+	if !asked {
+		p.Audit = policy.AuditKinds()
 	}
 	format := zap.NewProductionEncoderConfig()
 	format.EncodeTime = zapcore.RFC3339NanoTimeEncoder
 	j.Logger = zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(format), f, zap.InfoLevel))
-	return f.Close, nil
+	return closeFile, nil
 }

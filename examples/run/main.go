@@ -76,7 +76,7 @@ func parse(args []string) (o options, command []string, err error) {
 	f.StringVar(&o.policy, "policy", "", "policy: a JSON `FILE`, or the name of a preset: strict, prison, tool (the default), server, overlay")
 	f.BoolVar(&o.overlay, "overlay", false, "the caller's whole world under an in-memory layer that is dropped at exit; with -policy its directory and environment only")
 	f.Var(&o.ro, "ro", "mount a host directory read-only: `HOST[:GUEST]` (repeatable)")
-	f.Var(&o.rw, "rw", "mount a host directory for writing: `HOST[:GUEST]` (repeatable); what is made there is the caller's, see -uid")
+	f.Var(&o.rw, "rw", "mount a host directory for writing: `HOST[:GUEST]` (repeatable); what is the caller's there is the guest's")
 	f.StringVar(&o.dir, "C", "", "working `DIR`ectory")
 	f.Var(&o.env, "env", "environment variable `K=V` (repeatable)")
 	f.StringVar(&o.hostname, "hostname", "", "host `NAME`")
@@ -97,7 +97,7 @@ func parse(args []string) (o options, command []string, err error) {
 	f.StringVar(&o.seed, "seed", "", "`N`: repeatable randomness and addresses; with -time the whole run is repeatable")
 	f.StringVar(&o.start, "time", "", "`RFC3339` time at which the guest starts, on a virtual clock")
 	f.StringVar(&o.trace, "trace", "", "write strace-like lines to `FILE`")
-	f.StringVar(&o.audit, "audit", "", "write the audit records that the policy asks for, or else those of every kind, as JSON lines to `FILE`")
+	f.StringVar(&o.audit, "audit", "", "write the audit records that the policy asks for, or else those of every kind, as JSON lines to `FILE`; without, the former go to stderr")
 	f.StringVar(&o.stats, "stats", "", "write stops and time by call, and the use of each limit, as JSON to `FILE`")
 	f.StringVar(&o.learn, "learn", "", "write the smallest policy it needs, merged with what is there, to `FILE` as JSON; to FILE.go as Go source, and to FILE.json")
 	f.StringVar(&o.record, "record", "", "write a recording of the run, with all that it reads of the outside, to `FILE`")
@@ -186,10 +186,6 @@ func run(args []string) (int, error) {
 			fmt.Fprint(os.Stderr, "refused: ", e)
 		}
 	}
-	if status != 0 && strangeOwner(p) {
-		fmt.Fprintf(os.Stderr, "run: the guest is user %d, and what it makes in a directory mounted for writing is user %d's: give -uid %[2]d if it may not use that\n",
-			p.Identity.UID, os.Geteuid())
-	}
 	var v *jail.Violation
 	if errors.As(err, &v) && v.Why.Call != "" {
 		err = fmt.Errorf("%w\n%s", err, strings.TrimSpace(v.Why.String()))
@@ -198,13 +194,6 @@ func run(args []string) (int, error) {
 		err = o.writeLearned(p, before, j.Learn)
 	}
 	return o.report(proc, status, firstError(err, closeTrace(), closeAudit(), closeFile()))
-}
-
-// strangeOwner reports that what the guest makes in some mount is another user's.
-func strangeOwner(p policy.Policy) bool {
-	return p.Identity.UID != uint32(os.Geteuid()) && slices.ContainsFunc(p.Mounts, func(m policy.Mount) bool {
-		return m.Kind == policy.KindHost && m.Write && !m.Overlay
-	})
 }
 
 // command is what is to be run, and how; the recording, if there is one, is to be
