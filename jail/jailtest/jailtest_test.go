@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -90,6 +92,35 @@ func TestPrograms(t *testing.T) {
 	}
 	if want := "[upper a b c] <nil>\n[upper] <nil>\npanic in a jailtest.Program: oh\n"; r.Stderr != want {
 		t.Errorf("%q, want %q", r.Stderr, want)
+	}
+}
+
+// failed is a testing.TB whose Fatalf ends the goroutine with a text.
+type failed struct {
+	testing.TB
+	text string
+}
+
+func (f *failed) Fatalf(format string, args ...any) {
+	f.text = fmt.Sprintf(format, args...)
+	runtime.Goexit()
+}
+
+// TestNoProgram: what cannot be a program is refused before anything runs.
+func TestNoProgram(t *testing.T) {
+	t.Parallel()
+	for name, fn := range map[string]jailtest.Program{"mail": func([]string, io.Reader, io.Writer, io.Writer) int { return 0 }, "/bin/mail": nil} {
+		f := &failed{TB: t}
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			w := jailtest.New(f)
+			w.Programs = map[string]jailtest.Program{name: fn}
+			w.Run("mail")
+		})
+		wg.Wait()
+		if want := fmt.Sprintf("jailtest: mail: World.Programs: %q: write an absolute path of the guest's, and a function", name); f.text != want {
+			t.Errorf("%q, want %q", f.text, want)
+		}
 	}
 }
 

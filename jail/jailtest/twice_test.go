@@ -86,12 +86,15 @@ func TestTwiceFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			cmd := exec.Command(exe, "-test.run=TestTwiceInner", "-test.v")
-			cmd.Env = append(os.Environ(), twiceInner+"="+name)
+			cmd.Env = append(os.Environ(), twiceInner+"="+name, "TMPDIR="+t.TempDir())
 			out, err := cmd.CombinedOutput()
 			for _, want := range c.want {
 				if err == nil || !strings.Contains(string(out), want) {
 					t.Errorf("%v, want %q in\n%s", err, want, out)
 				}
+			}
+			if n := strings.Count(string(out), "each command: kept in "); n != 2 || strings.Contains(string(out), "jailtest: open ") {
+				t.Errorf("%d Worlds are kept\n%s", n, out)
 			}
 		})
 	}

@@ -118,7 +118,10 @@ func (w *World) setUp() error {
 		homeDir: vfs.NewMem(vfs.MemOptions{Owner: owner}).Root(),
 		tempDir: vfs.NewMem(vfs.MemOptions{Mode: 0o1777}).Root(),
 	}
-	for p := range w.Programs {
+	for p, fn := range w.Programs {
+		if !path.IsAbs(p) || fn == nil {
+			return fmt.Errorf("World.Programs: %q: write an absolute path of the guest's, and a function", p)
+		}
 		if w.nodes[p], err = stubNode(p); err != nil {
 			return fmt.Errorf("World.Programs: %s: %w", p, err)
 		}
@@ -136,12 +139,12 @@ func (w *World) setUp() error {
 func (w *World) FS() fs.FS {
 	w.t.Helper()
 	if err := w.setUp(); err != nil {
-		w.t.Fatal("jailtest: ", err)
+		w.t.Fatal("jailtest:", err)
 	}
 	ns := vfs.NewNamespace(vfs.NewMem(vfs.MemOptions{}).Root())
 	for _, p := range []string{workDir, homeDir, tempDir} {
 		if err := ns.Mount(p, w.nodes[p]); err != nil {
-			w.t.Fatal("jailtest: ", err)
+			w.t.Fatal("jailtest:", err)
 		}
 	}
 	return vfs.FS(ns.Root(), nil)
@@ -153,7 +156,7 @@ func (w *World) ReadFile(name string) string {
 	w.t.Helper()
 	b, err := fs.ReadFile(w.FS(), inTree(name))
 	if err != nil {
-		w.t.Fatal("jailtest: ", err)
+		w.t.Fatal("jailtest:", err)
 	}
 	return string(b)
 }
@@ -229,6 +232,7 @@ func (w *World) run(c *Cmd, r *Result) error {
 		end()
 		return err
 	}
+	w.runs = append(w.runs, r)
 	err = proc.Wait()
 	end()
 	r.disorder = proc.Stats().Disorder
@@ -239,6 +243,10 @@ func (w *World) run(c *Cmd, r *Result) error {
 		if exit.Signaled() { // as a shell has it
 			r.Code = 128 + int(exit.Signal())
 		}
+	}
+	r.ended = fmt.Sprint("exit status ", r.Code)
+	if err != nil {
+		r.ended = err.Error()
 	}
 	return errors.Join(err, w.changes(before, r), w.advance())
 }
