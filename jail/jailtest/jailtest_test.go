@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -106,19 +107,26 @@ func (f *failed) Fatalf(format string, args ...any) {
 	runtime.Goexit()
 }
 
-// TestNoProgram: what cannot be a program is refused before anything runs.
-func TestNoProgram(t *testing.T) {
+// TestRefused: what cannot be a program or a tree is refused before anything runs.
+func TestRefused(t *testing.T) {
 	t.Parallel()
-	for name, fn := range map[string]jailtest.Program{"mail": func([]string, io.Reader, io.Writer, io.Writer) int { return 0 }, "/bin/mail": nil} {
+	program := func([]string, io.Reader, io.Writer, io.Writer) int { return 0 }
+	for want, w := range map[string]jailtest.World{
+		`World.Programs: "mail": write an absolute path of the guest's, and a function`:      {Programs: map[string]jailtest.Program{"mail": program}},
+		`World.Programs: "/bin/mail": write an absolute path of the guest's, and a function`: {Programs: map[string]jailtest.Program{"/bin/mail": nil}},
+		`World.Files: entry ".": write paths from the root, without / or .. before them`:     {Files: jailtest.Txtar("-- /a --\n")},
+		`World.Files: entry "..": write paths from the root, without / or .. before them`:    {Files: jailtest.Txtar("-- ../a --\n")},
+		`World.Files: stat .: no such file or directory`:                                     {Files: os.DirFS("gone")},
+	} {
 		f := &failed{TB: t}
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			w := jailtest.New(f)
-			w.Programs = map[string]jailtest.Program{name: fn}
-			w.Run("mail")
+			got := jailtest.New(f)
+			got.Files, got.Programs = w.Files, w.Programs
+			got.Run("true")
 		})
 		wg.Wait()
-		if want := fmt.Sprintf("jailtest: mail: World.Programs: %q: write an absolute path of the guest's, and a function", name); f.text != want {
+		if want := "jailtest: true: " + want; f.text != want {
 			t.Errorf("%q, want %q", f.text, want)
 		}
 	}
