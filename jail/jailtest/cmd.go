@@ -42,7 +42,8 @@ type Result struct {
 
 	// Changed are the files that the command made or modified, in /work by their
 	// path from there and in home and /tmp by the absolute one, with what they hold;
-	// of a symlink that is its target. Directories are not in it.
+	// of a symlink that is its target. Directories are not in it. More than 512 MiB
+	// together end the test.
 	Changed map[string]string
 	// Removed are the files and directories that it removed.
 	Removed []string

@@ -251,9 +251,13 @@ func (w *World) run(c *Cmd, r *Result) error {
 	return errors.Join(err, w.changes(before, r), w.advance())
 }
 
+// maxChanged is how many bytes a Result's Changed holds at most.
+const maxChanged = 512 << 20
+
 // changes notes what a command changed.
 func (w *World) changes(before map[string]vfs.State, r *Result) error {
 	tree := w.FS()
+	left := int64(maxChanged)
 	for _, dir := range slices.Sorted(maps.Keys(before)) {
 		for _, c := range vfs.Changes(w.nodes[dir], before[dir]) {
 			full := path.Join(dir, c.Path)
@@ -268,6 +272,9 @@ func (w *World) changes(before map[string]vfs.State, r *Result) error {
 			}
 			switch info.Mode().Type() {
 			case 0:
+				if left -= info.Size(); left < 0 {
+					return fmt.Errorf("%s, of %d bytes: the changed files are more than %d MiB together", name, info.Size(), maxChanged>>20)
+				}
 				b, err := fs.ReadFile(tree, full[1:])
 				if err != nil {
 					return err
