@@ -77,7 +77,7 @@
 // World's commands' streams, traces and changed files are kept in the directory that
 // the text names: a new one of os.TempDir, or with go test -artifacts t.ArtifactDir.
 // [Result.OK] fails a test for an exit status; so does a limit of the policy, by
-// default a minute of the host's time.
+// default a minute of the host's time and 64 MiB of output.
 //
 // # What is the same every time
 //

@@ -69,6 +69,7 @@ func TestFailures(t *testing.T) {
 		{"stdout a\n", "s.txtar:1: stdout: no exec before"},
 		{"exec 'a\n", "s.txtar:1: a quote is not closed"},
 		{"exec truncate -s 1T big\n", "s.txtar:1: truncate -s 1T big: big, of 1099511627776 bytes: the changed files are more than 512 MiB together"},
+		{"exec dd if=/dev/zero bs=1M count=70\n", "jail: limit output (67108864) reached"},
 		{"exists a\n", "s.txtar:1: exists a: false"},
 		{"exec true\n-- ../a --\n", `file "../a": write a path from /work`},
 	} {

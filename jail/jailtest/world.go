@@ -41,6 +41,9 @@ var Start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 // end all tests, without a trace.
 const maxWall = time.Minute
 
+// maxOutput is the same for what it prints, which a Result holds, and sends to hosts.
+const maxOutput = 64 << 20
+
 // World is what commands of one test see: a tree, programs, hosts. Its commands run
 // one after the other; what they write under /work, /tmp and their home stays for
 // the next. Fields are to be set before the first command. Worlds are independent,
@@ -62,8 +65,8 @@ type World struct {
 	// trusts an authority made for this World.
 	Hosts map[string]http.Handler
 
-	// Policy is what commands may do: policy.Tool() at [Start] with Seed 1, one CPU
-	// and a minute at most, unless changed.
+	// Policy is what commands may do: policy.Tool() at [Start] with Seed 1, one CPU,
+	// a minute and 64 MiB of output at most, unless changed.
 	Policy policy.Policy
 
 	t     testing.TB
@@ -80,7 +83,8 @@ type World struct {
 func New(t testing.TB) *World {
 	p := policy.Tool()
 	seed := uint64(1)
-	p.Time.Start, p.Seed, p.Limits.Wall, p.Identity.CPUs = Start, &seed, maxWall, 1
+	p.Time.Start, p.Seed, p.Identity.CPUs = Start, &seed, 1
+	p.Limits.Wall, p.Limits.Output = maxWall, maxOutput
 	w := &World{Policy: p, t: t}
 	t.Cleanup(func() {
 		if w.hosts != nil {
