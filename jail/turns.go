@@ -63,9 +63,9 @@ const (
 // wants it.
 const slice = 100 * time.Microsecond
 
-// takingTurns is what must stop: the calls of waiters, and exit, which tells that a
-// thread ends alone.
-var takingTurns = policy.Rule{Calls: append([]string{"exit"}, waiters...), Action: policy.Emulate}
+// takingTurns is what must stop: the calls of waiters, and exit and exit_group, which
+// tell how a thread ends.
+var takingTurns = policy.Rule{Calls: append([]string{"exit", "exit_group"}, waiters...), Action: policy.Emulate}
 
 // cont lets the thread run on, when it is its turn.
 func (t *thread) cont(sig int) {

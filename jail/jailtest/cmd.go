@@ -3,6 +3,7 @@
 package jailtest
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -41,7 +42,8 @@ type Result struct {
 
 	// Changed are the files that the command made or modified, in /work by their
 	// path from there and in home and /tmp by the absolute one, with what they hold;
-	// of a symlink that is its target. Directories are not in it.
+	// of a symlink that is its target. Directories are not in it. More than 512 MiB
+	// together end the test.
 	Changed map[string]string
 	// Removed are the files and directories that it removed.
 	Removed []string
@@ -51,6 +53,7 @@ type Result struct {
 	Trace []string
 
 	t        testing.TB
+	ended    string   // how: an exit status, or why the jail was ended
 	calls    []string // for Twice
 	disorder int64
 }
@@ -81,7 +84,6 @@ func (c *Cmd) Run() *Result {
 // try is Run with the error.
 func (c *Cmd) try() (*Result, error) {
 	r := &Result{Args: c.Args, Changed: make(map[string]string), t: c.t}
-	c.runs = append(c.runs, r)
 	return r, c.run(c, r)
 }
 
@@ -109,30 +111,32 @@ func (w *World) report() {
 	if len(w.runs) == 0 {
 		return
 	}
-	dir := w.t.ArtifactDir()
-	others, err := os.ReadDir(dir) // of the test's other Worlds
-	if err != nil {
-		w.t.Error("jailtest: ", err)
+	var dir string
+	var err error
+	if f := flag.Lookup("test.artifacts"); f != nil && f.Value.String() == "true" {
+		dir = w.t.ArtifactDir()
+	} else { // ArtifactDir's end with the test
+		dir, err = os.MkdirTemp("", "jailtest-")
+	}
+	others, readErr := os.ReadDir(dir) // of the test's other Worlds
+	if err = errors.Join(err, readErr); err != nil {
+		w.t.Error("jailtest:", err)
 	}
 	for i, r := range w.runs {
 		if err := r.save(filepath.Join(dir, fmt.Sprintf("%02d-%s", len(others)+i+1, filepath.Base(r.Args[0])))); err != nil {
-			w.t.Error("jailtest: ", err)
+			w.t.Error("jailtest:", err)
 		}
 	}
 	last := w.runs[len(w.runs)-1]
 	calls := last.Trace[max(0, len(last.Trace)-lastCalls):]
-	kept := "kept in " + dir
-	if f := flag.Lookup("test.artifacts"); f == nil || f.Value.String() != "true" {
-		kept = "in " + dir + " until the test ends; go test -artifacts keeps it"
-	}
-	w.t.Logf("the last command: %s (exit status %d)\nits last calls:\n\t%s\nstdout, stderr, trace and changed files of each command: %s",
-		strings.Join(last.Args, " "), last.Code, strings.Join(calls, "\n\t"), kept)
+	w.t.Logf("the last command: %s (%s)\nits last calls:\n\t%s\nstdout, stderr, trace and changed files of each command: kept in %s",
+		strings.Join(last.Args, " "), last.ended, strings.Join(calls, "\n\t"), dir)
 }
 
 // save writes all of r below dir.
 func (r *Result) save(dir string) error {
 	files := map[string]string{"stdout": r.Stdout, "stderr": r.Stderr, "trace": strings.Join(r.Trace, "\n") + "\n",
-		"command": fmt.Sprintf("%q\nexit status %d\n", r.Args, r.Code)}
+		"command": fmt.Sprintf("%q\n%s\n", r.Args, r.ended)}
 	for name, text := range r.Changed {
 		files[filepath.Join("changed", name)] = text
 	}

@@ -74,10 +74,10 @@
 // # Failures
 //
 // When a test fails, the last command's last system calls are shown, and all of its
-// World's commands' streams, traces and changed files are in the directory that the
-// text names, t.ArtifactDir: it stays with go test -artifacts. [Result.OK] fails a
-// test for an exit status; so does a limit of the policy, by default a minute of the
-// host's time.
+// World's commands' streams, traces and changed files are kept in the directory that
+// the text names: a new one of os.TempDir, or with go test -artifacts t.ArtifactDir.
+// [Result.OK] fails a test for an exit status; so does a limit of the policy, by
+// default a minute of the host's time and 64 MiB of output.
 //
 // # What is the same every time
 //

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -90,6 +93,42 @@ func TestPrograms(t *testing.T) {
 	}
 	if want := "[upper a b c] <nil>\n[upper] <nil>\npanic in a jailtest.Program: oh\n"; r.Stderr != want {
 		t.Errorf("%q, want %q", r.Stderr, want)
+	}
+}
+
+// failed is a testing.TB whose Fatalf ends the goroutine with a text.
+type failed struct {
+	testing.TB
+	text string
+}
+
+func (f *failed) Fatalf(format string, args ...any) {
+	f.text = fmt.Sprintf(format, args...)
+	runtime.Goexit()
+}
+
+// TestRefused: what cannot be a program or a tree is refused before anything runs.
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	program := func([]string, io.Reader, io.Writer, io.Writer) int { return 0 }
+	for want, w := range map[string]jailtest.World{
+		`World.Programs: "mail": write an absolute path of the guest's, and a function`:      {Programs: map[string]jailtest.Program{"mail": program}},
+		`World.Programs: "/bin/mail": write an absolute path of the guest's, and a function`: {Programs: map[string]jailtest.Program{"/bin/mail": nil}},
+		`World.Files: entry ".": write paths from the root, without / or .. before them`:     {Files: jailtest.Txtar("-- /a --\n")},
+		`World.Files: entry "..": write paths from the root, without / or .. before them`:    {Files: jailtest.Txtar("-- ../a --\n")},
+		`World.Files: stat .: no such file or directory`:                                     {Files: os.DirFS("gone")},
+	} {
+		f := &failed{TB: t}
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			got := jailtest.New(f)
+			got.Files, got.Programs = w.Files, w.Programs
+			got.Run("true")
+		})
+		wg.Wait()
+		if want := "jailtest: true: " + want; f.text != want {
+			t.Errorf("%q, want %q", f.text, want)
+		}
 	}
 }
 

@@ -23,8 +23,11 @@ var update = flag.Bool("update", false, "jailtest: rewrite the files that cmp co
 func Run(t *testing.T, pattern string, setup ...func(*World)) {
 	t.Helper()
 	names, err := filepath.Glob(pattern)
-	if err != nil || len(names) == 0 {
-		t.Fatalf("jailtest: no scripts at %s: %v", pattern, err)
+	if err == nil && len(names) == 0 {
+		err = fs.ErrNotExist
+	}
+	if err != nil {
+		t.Fatalf("jailtest: scripts at %s: %v", pattern, err)
 	}
 	for _, name := range names {
 		t.Run(strings.TrimSuffix(filepath.Base(name), ".txtar"), func(t *testing.T) {

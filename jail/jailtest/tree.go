@@ -85,13 +85,16 @@ func (a *archive) file(name string) *archived {
 // owners, and all permissions but whether a file may be executed.
 func copyTree(files fs.FS, at time.Time) (fs.FS, error) {
 	// With a Sys, IOFS believes the modes.
-	m := fstest.MapFS{".": {Mode: fs.ModeDir | 0o755, ModTime: at, Sys: &syscall.Stat_t{}}}
+	m := make(fstest.MapFS)
 	if files == nil {
-		return m, nil
+		files = fstest.MapFS{}
 	}
 	err := fs.WalkDir(files, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
+		}
+		if !fs.ValidPath(name) || m[name] != nil { // of an fstest.MapFS that has "/a" or "../a"
+			return fmt.Errorf("entry %q: write paths from the root, without / or .. before them", d.Name())
 		}
 		f := &fstest.MapFile{ModTime: at, Sys: &syscall.Stat_t{}}
 		switch d.Type() {

@@ -49,7 +49,7 @@ var unrepeatable = map[string]struct {
 	}, []string{"exit_group"}},
 	"fewer calls": {func(w *jailtest.World, run int) {
 		w.Run("sh", "-c", []string{"true", "/bin/true"}[run-1])
-	}, []string{"at call ", "- 1 exit_group(0)", "+ 1 rt_sigprocmask("}},
+	}, []string{"at call ", "- 1 exit_group(0)", "+ 2 execve("}},
 	"commands": {func(w *jailtest.World, run int) {
 		for range run {
 			w.Run("true")
@@ -86,12 +86,15 @@ func TestTwiceFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			cmd := exec.Command(exe, "-test.run=TestTwiceInner", "-test.v")
-			cmd.Env = append(os.Environ(), twiceInner+"="+name)
+			cmd.Env = append(os.Environ(), twiceInner+"="+name, "TMPDIR="+t.TempDir())
 			out, err := cmd.CombinedOutput()
 			for _, want := range c.want {
 				if err == nil || !strings.Contains(string(out), want) {
 					t.Errorf("%v, want %q in\n%s", err, want, out)
 				}
+			}
+			if n := strings.Count(string(out), "each command: kept in "); n != 2 || strings.Contains(string(out), "jailtest: open ") {
+				t.Errorf("%d Worlds are kept\n%s", n, out)
 			}
 		})
 	}

@@ -41,6 +41,9 @@ var Start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 // end all tests, without a trace.
 const maxWall = time.Minute
 
+// maxOutput is the same for what it prints, which a Result holds, and sends to hosts.
+const maxOutput = 64 << 20
+
 // World is what commands of one test see: a tree, programs, hosts. Its commands run
 // one after the other; what they write under /work, /tmp and their home stays for
 // the next. Fields are to be set before the first command. Worlds are independent,
@@ -62,8 +65,8 @@ type World struct {
 	// trusts an authority made for this World.
 	Hosts map[string]http.Handler
 
-	// Policy is what commands may do: policy.Tool() at [Start] with Seed 1, one CPU
-	// and a minute at most, unless changed.
+	// Policy is what commands may do: policy.Tool() at [Start] with Seed 1, one CPU,
+	// a minute and 64 MiB of output at most, unless changed.
 	Policy policy.Policy
 
 	t     testing.TB
@@ -80,7 +83,8 @@ type World struct {
 func New(t testing.TB) *World {
 	p := policy.Tool()
 	seed := uint64(1)
-	p.Time.Start, p.Seed, p.Limits.Wall, p.Identity.CPUs = Start, &seed, maxWall, 1
+	p.Time.Start, p.Seed, p.Identity.CPUs = Start, &seed, 1
+	p.Limits.Wall, p.Limits.Output = maxWall, maxOutput
 	w := &World{Policy: p, t: t}
 	t.Cleanup(func() {
 		if w.hosts != nil {
@@ -118,7 +122,10 @@ func (w *World) setUp() error {
 		homeDir: vfs.NewMem(vfs.MemOptions{Owner: owner}).Root(),
 		tempDir: vfs.NewMem(vfs.MemOptions{Mode: 0o1777}).Root(),
 	}
-	for p := range w.Programs {
+	for p, fn := range w.Programs {
+		if !path.IsAbs(p) || fn == nil {
+			return fmt.Errorf("World.Programs: %q: write an absolute path of the guest's, and a function", p)
+		}
 		if w.nodes[p], err = stubNode(p); err != nil {
 			return fmt.Errorf("World.Programs: %s: %w", p, err)
 		}
@@ -136,12 +143,12 @@ func (w *World) setUp() error {
 func (w *World) FS() fs.FS {
 	w.t.Helper()
 	if err := w.setUp(); err != nil {
-		w.t.Fatal("jailtest: ", err)
+		w.t.Fatal("jailtest:", err)
 	}
 	ns := vfs.NewNamespace(vfs.NewMem(vfs.MemOptions{}).Root())
 	for _, p := range []string{workDir, homeDir, tempDir} {
 		if err := ns.Mount(p, w.nodes[p]); err != nil {
-			w.t.Fatal("jailtest: ", err)
+			w.t.Fatal("jailtest:", err)
 		}
 	}
 	return vfs.FS(ns.Root(), nil)
@@ -153,7 +160,7 @@ func (w *World) ReadFile(name string) string {
 	w.t.Helper()
 	b, err := fs.ReadFile(w.FS(), inTree(name))
 	if err != nil {
-		w.t.Fatal("jailtest: ", err)
+		w.t.Fatal("jailtest:", err)
 	}
 	return string(b)
 }
@@ -229,6 +236,7 @@ func (w *World) run(c *Cmd, r *Result) error {
 		end()
 		return err
 	}
+	w.runs = append(w.runs, r)
 	err = proc.Wait()
 	end()
 	r.disorder = proc.Stats().Disorder
@@ -240,12 +248,20 @@ func (w *World) run(c *Cmd, r *Result) error {
 			r.Code = 128 + int(exit.Signal())
 		}
 	}
+	r.ended = fmt.Sprint("exit status ", r.Code)
+	if err != nil {
+		r.ended = err.Error()
+	}
 	return errors.Join(err, w.changes(before, r), w.advance())
 }
+
+// maxChanged is how many bytes a Result's Changed holds at most.
+const maxChanged = 512 << 20
 
 // changes notes what a command changed.
 func (w *World) changes(before map[string]vfs.State, r *Result) error {
 	tree := w.FS()
+	left := int64(maxChanged)
 	for _, dir := range slices.Sorted(maps.Keys(before)) {
 		for _, c := range vfs.Changes(w.nodes[dir], before[dir]) {
 			full := path.Join(dir, c.Path)
@@ -260,6 +276,9 @@ func (w *World) changes(before map[string]vfs.State, r *Result) error {
 			}
 			switch info.Mode().Type() {
 			case 0:
+				if left -= info.Size(); left < 0 {
+					return fmt.Errorf("%s, of %d bytes: the changed files are more than %d MiB together", name, info.Size(), maxChanged>>20)
+				}
 				b, err := fs.ReadFile(tree, full[1:])
 				if err != nil {
 					return err
