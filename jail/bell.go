@@ -9,6 +9,7 @@ import (
 
 	"oubliette/emulate"
 	"oubliette/internal/ptrace"
+	"oubliette/internal/recording"
 	"oubliette/internal/stub"
 )
 
@@ -108,6 +109,9 @@ func (w *warden) bellStopped(ws unix.WaitStatus) {
 	if ws.Exited() || ws.Signaled() { // cmd.Process.Kill
 		w.box.setBell(0)
 		w.proc.bellGone()
+		if !w.ended {
+			w.tape.note(recording.Event{What: "kill"})
+		}
 		w.fail(errKilled)
 		return
 	}
@@ -117,7 +121,7 @@ func (w *warden) bellStopped(ws unix.WaitStatus) {
 		return
 	}
 	if sig != unix.SIGSTOP || !w.fromUs() {
-		w.signalInit(sig)
+		w.told["signal"](outcome{Event: recording.Event{N: int64(sig)}})
 	}
 	_ = ptrace.Cont(w.box.bell, 0)
 }

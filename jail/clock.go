@@ -177,6 +177,9 @@ func (w *warden) keepPace() {
 	}
 	v.pace, v.host = t, time.AfterFunc(t.at-v.passed, func() {
 		w.box.post(func() {
+			if v.pace != t { // which another has taken the place of
+				return
+			}
 			if v.pace = nil; v.pending() && v.timers[0] == t && w.quiet() && len(w.ready) == 0 {
 				w.tape.note(recording.Event{What: "clock"})
 				v.fire()

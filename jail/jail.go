@@ -124,7 +124,8 @@ type Jail struct {
 	// does not show. The other fields that hold code, but Dial and Listen, and mounts for
 	// writing that have no Overlay are an error. Wait has one if the recording could not be
 	// written: nothing that it holds then is of use. Whoever has a recording has all
-	// that the guest has read. Record stays the caller's to close, when nobody reads
+	// that the guest has read, of a file that it opened also the rest, and the host's
+	// paths in the policy. Record stays the caller's to close, when nobody reads
 	// Process.Tree any more. One Spawn only.
 	Record Recording
 

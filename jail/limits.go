@@ -137,6 +137,10 @@ func (w *warden) reached(limit string, bound any) {
 
 func (w *warden) limited(o outcome) {
 	limit, bound, _ := strings.Cut(string(o.Data), " ")
+	if w.meters.named()[limit] == nil {
+		w.tape.fail(fmt.Errorf("there is no limit %q", limit))
+		return
+	}
 	if w.err == nil { // task 1 may have ended, but not all that it wrote is out
 		w.limitHit(limit, nil)
 		w.err = &LimitError{Limit: limit, Bound: bound}

@@ -50,9 +50,17 @@ func (o *outside) newPublication(l net.Listener, port uint16) *publication {
 
 // start begins to accept.
 func (p *publication) start() {
-	if !p.started {
+	if !p.started && !p.o.w.tape.replays() { // there connections come by themselves
 		p.started = true
 		p.o.run(p.accept)
+	}
+}
+
+// next lets it accept one more.
+func (p *publication) next() {
+	select {
+	case p.more <- struct{}{}:
+	default: // a replay, in which nobody accepts
 	}
 }
 
@@ -149,7 +157,7 @@ func (p *publication) arrived(c outcome) {
 	}
 	if err != nil {
 		p.o.refuse(conn)
-		p.more <- struct{}{}
+		p.next()
 		return
 	}
 	a := &arrival{conn: conn, far: far, unwatch: func() {}}
@@ -161,7 +169,7 @@ func (p *publication) arrived(c outcome) {
 		p.waiting = nil
 		a.unwatch()
 		p.o.newPipe(far, conn) // it sees at once if far was refused
-		p.more <- struct{}{}
+		p.next()
 	}
 	a.unwatch = far.Queue().Watch(func() { p.o.w.box.post(settle) })
 	settle()
@@ -195,7 +203,7 @@ func (p *publication) arriveUnix(conn net.Conn) {
 	far, err := p.o.w.sys.Net().New(unix.SOCK_STREAM)
 	if err != nil {
 		p.o.refuse(conn)
-		p.more <- struct{}{}
+		p.next()
 		return
 	}
 	a := &arrival{conn: conn, far: far, unwatch: func() {}}
@@ -216,7 +224,7 @@ func (p *publication) arriveUnix(conn net.Conn) {
 			_ = far.Close()
 			p.o.refuse(conn)
 		}
-		p.more <- struct{}{}
+		p.next()
 	}
 	a.unwatch = p.unix.Room().Watch(func() { p.o.w.box.post(settle) })
 	settle()

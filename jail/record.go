@@ -175,7 +175,7 @@ func (j *Jail) newTape(cmd *exec.Cmd, p *policy.Policy) (*tape, error) {
 	t.trees.Store = func(path string, r io.Reader) (string, *io.SectionReader, error) {
 		name, s, err := t.out.Store(path, r)
 		if err != nil {
-			t.w.fail(&Error{Op: "record", Err: err})
+			t.fail(err)
 		}
 		return name, s, err
 	}
@@ -192,7 +192,7 @@ func (t *tape) use(w *warden) {
 		if t.replays() {
 			t.diverged("%v", err)
 		} else {
-			t.w.fail(&Error{Op: "record", Err: err})
+			t.fail(err)
 		}
 	}
 	t.door(w, "clock", func(outcome) {

@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -392,13 +393,15 @@ func TestRecordProgram(t *testing.T) {
 func TestRecordSignal(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		end  func(*jail.Process)
+		end  func(*jail.Process, *exec.Cmd)
 		want string
 	}{
-		{"signal", func(p *jail.Process) { check(p.Signal(unix.SIGUSR1)) }, "exit status 5"},
-		{"group", func(p *jail.Process) { check(p.SignalGroup(unix.SIGUSR1)) }, "exit status 5"},
-		{"kill", func(p *jail.Process) { check(p.Kill()) }, "signal: killed"},
-		{"wall", func(*jail.Process) {}, "jail: limit wall (1s) reached"},
+		{"signal", func(p *jail.Process, _ *exec.Cmd) { check(p.Signal(unix.SIGUSR1)) }, "exit status 5"},
+		{"group", func(p *jail.Process, _ *exec.Cmd) { check(p.SignalGroup(unix.SIGUSR1)) }, "exit status 5"},
+		{"handle", func(_ *jail.Process, cmd *exec.Cmd) { check(cmd.Process.Signal(unix.SIGUSR1)) }, "exit status 5"},
+		{"kill", func(p *jail.Process, _ *exec.Cmd) { check(p.Kill()) }, "signal: killed"},
+		{"handle kill", func(_ *jail.Process, cmd *exec.Cmd) { check(cmd.Process.Kill()) }, "signal: killed"}, // as contexts do
+		{"wall", func(*jail.Process, *exec.Cmd) {}, "jail: limit wall (1s) reached"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := policy.Tool()
@@ -418,7 +421,7 @@ func TestRecordSignal(t *testing.T) {
 			ready := make([]byte, 6)
 			_, err = io.ReadFull(out, ready)
 			check(err)
-			c.end(proc)
+			c.end(proc, cmd)
 			text := string(ready) + string(must(io.ReadAll(out)))
 			feed.Close()
 			want := ran{Stdout: text, Err: errText(proc.Wait()), Changes: map[string]string{}}
@@ -465,11 +468,12 @@ func TestDiverged(t *testing.T) {
 		"echo": {"echo", "one"},
 		"curl": {"curl", "-s", fmt.Sprintf("http://localhost:%d/", port)},
 		"head": {"head", "-c", "1"},
+		"sh":   {"sh", "-c", "exit 3"},
 	} {
 		cmd := exec.Command(args[0], args[1:]...)
 		cmd.Stdin = strings.NewReader("input")
 		var got ran
-		if got, m[name] = record(t, &jail.Jail{}, cmd, p); got.Err != "" {
+		if got, m[name] = record(t, &jail.Jail{}, cmd, p); got.Err != "" && name != "sh" {
 			t.Fatalf("recorded: %+v", got)
 		}
 	}
@@ -487,6 +491,7 @@ func TestDiverged(t *testing.T) {
 		{"curl", []string{"curl", "-s", fmt.Sprintf("http://localhost:%d/", port+1)}, fmt.Sprintf(`"tcp localhost:%d"`, port+1)},
 		{"curl", []string{"curl", "-s", fmt.Sprintf("http://localhost:%d/other", port)}, `"GET /other`},
 		{"head", []string{"head", "-c", "9"}, "process 1 (head)"},
+		{"sh", []string{"sh", "-c", "exit 4"}, `"end" is "exit status 4", of the recorded run it was "exit status 3"`},
 	} {
 		t.Run(strings.Join(c.args, " "), func(t *testing.T) {
 			j, cmd, p, err := jail.Replay(m[c.recorded], int64(len(m[c.recorded].b)))
@@ -555,13 +560,20 @@ func (f *full) Write(p []byte) (int, error) {
 
 // TestRecordFull: a recording that cannot be written is an error of the run.
 func TestRecordFull(t *testing.T) {
-	for _, room := range []int{0, 100, 100000, 1 << 20} {
-		proc, err := (&jail.Jail{Record: &full{room: room}}).Spawn(exec.Command("/bin/sh", "-c", ":"), policy.Tool())
+	p, seed := policy.Tool(), uint64(1) // so that it is always as large
+	p.Seed, p.Time.Start = &seed, time.Unix(1e9, 0)
+	run := func(room int) (size int, err error) {
+		f := &full{room: room}
+		proc, err := (&jail.Jail{Record: f}).Spawn(exec.Command("/bin/sh", "-c", ":"), p)
 		if err == nil {
 			err = proc.Wait()
 		}
-		if !errors.Is(err, unix.ENOSPC) {
-			t.Errorf("room for %d bytes: %v", room, err)
+		return len(f.b), err
+	}
+	size := must(run(1 << 30))
+	for _, room := range []int{0, 100, 100000, 1 << 20, size - 100000, size - 100} {
+		if _, err := run(room); !errors.Is(err, unix.ENOSPC) {
+			t.Errorf("room for %d of %d bytes: %v", room, size, err)
 		}
 	}
 }
@@ -691,26 +703,145 @@ func TestReplayOnce(t *testing.T) {
 	}
 }
 
-// TestReplayStandsStill: a replay whose output nobody takes can be ended.
-func TestReplayStandsStill(t *testing.T) {
-	_, m := record(t, &jail.Jail{}, exec.Command("/bin/sh", "-c", "i=0; while [ $i -lt 3000 ]; do echo aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa; i=$((i+1)); done"), policy.Tool())
-	j, cmd, p, err := jail.Replay(m, int64(len(m.b)))
-	if err != nil {
-		t.Fatal(err)
+// TestStandsStill: a run whose output nobody takes can be ended, by its handle too.
+func TestStandsStill(t *testing.T) {
+	watchdog(t, time.Minute)
+	cmd := func() *exec.Cmd {
+		return exec.Command("/bin/sh", "-c", "i=0; while [ $i -lt 3000 ]; do echo aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa; i=$((i+1)); done")
 	}
-	r, w, err := os.Pipe()
-	check(err)
-	defer r.Close()
-	defer w.Close()
-	cmd.Stdout = w
-	proc, err := j.Spawn(cmd, p)
-	if err != nil {
-		t.Fatal(err)
+	ends := func(j *jail.Jail, cmd *exec.Cmd, p policy.Policy, end func(*jail.Process) error) {
+		r, w, err := os.Pipe()
+		check(err)
+		defer r.Close()
+		defer w.Close()
+		cmd.Stdout = w
+		proc, err := j.Spawn(cmd, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(300 * time.Millisecond)
+		check(end(proc))
+		if err := proc.Wait(); errText(err) != "signal: killed" {
+			t.Error(err)
+		}
 	}
-	time.Sleep(300 * time.Millisecond)
-	check(proc.Kill())
-	if err := proc.Wait(); errText(err) != "signal: killed" {
-		t.Error(err)
+	_, m := record(t, &jail.Jail{}, cmd(), policy.Tool())
+	for _, handle := range []bool{false, true} {
+		j, again, p, err := jail.Replay(m, int64(len(m.b)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, run := range []struct {
+			j   *jail.Jail
+			cmd *exec.Cmd
+			p   policy.Policy
+		}{{&jail.Jail{Record: new(memory)}, cmd(), policy.Tool()}, {j, again, p}} {
+			ends(run.j, run.cmd, run.p, func(proc *jail.Process) error {
+				if handle {
+					return run.cmd.Process.Kill()
+				}
+				return proc.Kill()
+			})
+		}
+	}
+}
+
+func init() { guests["leaves datagrams"] = leavesGuest }
+
+// leavesGuest closes sockets whose answers have come but were not seen, and then
+// connects to another port.
+func leavesGuest([]string) {
+	at := unix.SockaddrInet4{Port: 9, Addr: [4]byte{127, 1, 1, 1}}
+	spun := 0
+	for range 20 {
+		fd := must(unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0))
+		check(unix.Sendto(fd, []byte("question"), 0, &at))
+		spun += spin(20_000_000)
+		check(unix.Close(fd))
+	}
+	at.Port++
+	fmt.Fprintln(io.Discard, spun)
+	fmt.Println(unix.Connect(must(unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)), &at))
+}
+
+// spin makes no call.
+func spin(n int) (sum int) {
+	for i := range n {
+		sum += i * i
+	}
+	return sum
+}
+
+// TestRecordLeaves: what comes to a socket that has been closed keeps nothing waiting.
+func TestRecordLeaves(t *testing.T) {
+	left := make(chan int, 1)
+	j := &jail.Jail{Dial: func(_ context.Context, network, _ string) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		if network == "tcp" {
+			for i := 0; ; i++ {
+				buf := make([]byte, 1<<20)
+				n := strings.Count(string(buf[:runtime.Stack(buf, true)]), "jail.(*flow).send(")
+				if n == 0 || i == 100 {
+					left <- n
+					return nil, unix.ECONNREFUSED
+				}
+				time.Sleep(20 * time.Millisecond)
+			}
+		}
+		go func() {
+			b := make([]byte, 100)
+			n, _ := ours.Read(b)
+			_, _ = ours.Write(b[:n])
+		}()
+		return theirs, nil
+	}}
+	cmd := guestCommand("leaves datagrams")
+	cmd.Path = "/exe"
+	cmd.Env = append(cmd.Env, "GOMAXPROCS=1")
+	p := netPolicy(policy.Net{Allow: []string{"127.1.1.1:*"}})
+	if got, _ := record(t, j, cmd, p); got.Stdout != "connection refused\n" {
+		t.Fatalf("recorded: %+v", got)
+	}
+	if n := <-left; n != 0 {
+		t.Errorf("of 20 flows whose sockets are closed, %d are there", n)
+	}
+}
+
+// TestReplayHostile: events that cannot be end a replay, and nothing waits for what
+// does not come.
+func TestReplayHostile(t *testing.T) {
+	watchdog(t, time.Minute)
+	l := must(net.Listen("tcp", "127.0.0.1:0"))
+	p := policy.Prison()
+	p.Net.Publish = []policy.Publish{{Host: l.Addr().String(), Guest: 80}}
+	l.Close()
+	_, m := record(t, &jail.Jail{}, exec.Command("/bin/echo", "x"), p)
+	for _, event := range []string{
+		`"what":"listener 1 came"`,
+		`"what":"limit","text":"mood 3"`,
+		`"what":"signal","n":-1`,
+		`"what":"group signal","n":9000000000`,
+		`"what":"clock"`,
+		`"what":"kill"`,
+	} {
+		noLeak(t)
+		hostile := rewritten(t, m, "events/1", func(text string) string {
+			before, line, _ := strings.Cut(text, `"what":"stream 1 write"`)
+			i := strings.LastIndex(before, "{")
+			return before[:i] + strings.Repeat(before[i:]+event+"}\n", 5) + before[i:] + `"what":"stream 1 write"` + line
+		})
+		j, cmd, p, err := jail.Replay(hostile, int64(len(hostile.b)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		proc, err := j.Spawn(cmd, p)
+		if err == nil {
+			err = proc.Wait()
+		}
+		t.Log(event, err)
+		if strings.Contains(errText(err), "panic") {
+			t.Errorf("%s: %v", event, err)
+		}
 	}
 }
 

@@ -88,7 +88,7 @@ func (j *Jail) spawn(cmd *exec.Cmd, pol policy.Policy) (*Process, error) {
 func newWarden(j *Jail, pol policy.Policy, tape *tape) (_ *warden, err error) {
 	w := &warden{policy: &pol, tape: tape, log: j.Logger, audits: newAudits(j.Logger, pol), threads: make(map[int]*thread),
 		early: make(map[int]earlyStop), doomed: make(map[int]*emulate.Process), late: make(map[*emulate.Process][]func()), loading: make(map[int]*newImage),
-		logged: make(map[string]int), streams: streams{quit: -1}}
+		logged: make(map[string]int)}
 	if w.log == nil {
 		w.log = zap.NewNop()
 	}
@@ -246,7 +246,7 @@ func (w *warden) discard() {
 // begin builds the guest's world and starts task 1, on the warden's thread.
 func (w *warden) begin(j *Jail, cmd *exec.Cmd) error {
 	id := w.policy.Identity
-	w.streams = streams{post: w.box.post, owner: vfs.Owner{UID: id.UID, GID: id.GID}, quit: -1, output: &w.meters.output, terminal: w.terminal, born: w.policy.Time.Start,
+	w.streams = streams{post: w.box.post, owner: vfs.Owner{UID: id.UID, GID: id.GID}, output: &w.meters.output, terminal: w.terminal, born: w.policy.Time.Start,
 		full: func() { w.reached("output", w.policy.Limits.Output) }}
 	if err := w.mount(j, cmd); err != nil {
 		return err
@@ -402,7 +402,8 @@ func (w *warden) openStreams(t *emulate.Task) error {
 			d = fdtable.NewDescription(&nullFile{}, vfs.NewAnonymous(&nullFile{}, "/dev/null"), unix.O_RDWR)
 		}
 		if err := t.FDs.Replace(fd, fd+1, d, false); err != nil {
-			return err
+			_ = d.Release()
+			return &Error{Op: "cmd", Err: fmt.Errorf("descriptor %d: %w", fd, err)}
 		}
 	}
 	return nil

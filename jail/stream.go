@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -31,6 +30,7 @@ type hostFile struct {
 	again   bool   // Open made it
 	woken   func() // not nil: to be called instead of wake, on any goroutine
 	number  int    // the descriptor that the guest has first
+	stop    int    // while armed: eventfd that ends the goroutine
 }
 
 // streams are the host files of one jail and what wakes their goroutines.
@@ -39,7 +39,6 @@ type streams struct {
 	owner  vfs.Owner
 	born   time.Time // under a virtual clock, of all
 	wg     sync.WaitGroup
-	quit   int // eventfd, -1 none yet
 	closed bool
 	// reopened counts the descriptors that Open has made.
 	reopened int
@@ -127,6 +126,9 @@ func (h *hostFile) Close() error {
 	h.queue.Wake()
 	if h.again {
 		h.streams.reopened--
+	}
+	if h.armed {
+		h.halt()
 	}
 	return unix.Close(h.fd)
 }
@@ -264,9 +266,9 @@ func (h *hostFile) Open(flags int) (fdtable.File, error) {
 	return n, nil
 }
 
-// await waits until the file takes more. false: halted is true.
-func (h *hostFile) await(halted *atomic.Bool) bool {
-	for !halted.Load() {
+// await waits until the file takes more. false: halted reports true.
+func (h *hostFile) await(halted func() bool) bool {
+	for !halted() {
 		fds := []unix.PollFd{{Fd: int32(h.fd), Events: unix.POLLOUT}}
 		if n, _ := unix.Poll(fds, int(haltTime/time.Millisecond)); n > 0 {
 			return true
@@ -310,24 +312,22 @@ func (h *hostFile) arm() {
 	if h.armed || s.closed || h.missing == 0 {
 		return
 	}
-	if s.quit < 0 {
-		fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
-		if err != nil {
-			return
-		}
-		s.quit = fd
-	}
-	fd, err := unix.FcntlInt(uintptr(h.fd), unix.F_DUPFD_CLOEXEC, 3)
+	stop, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
 	if err != nil {
 		return
 	}
-	h.armed = true
+	fd, err := unix.FcntlInt(uintptr(h.fd), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		_ = unix.Close(stop)
+		return
+	}
+	h.armed, h.stop = true, stop
 	s.polled = append(s.polled, h)
-	events, quit := h.missing, s.quit
+	events := h.missing
 	s.wg.Add(1)
 	go func() {
 		defer s.wg.Done()
-		fds := []unix.PollFd{{Fd: int32(fd), Events: events}, {Fd: int32(quit), Events: unix.POLLIN}}
+		fds := []unix.PollFd{{Fd: int32(fd), Events: events}, {Fd: int32(stop), Events: unix.POLLIN}}
 		for {
 			if _, err := unix.Poll(fds, -1); err != unix.EINTR {
 				break
@@ -342,9 +342,13 @@ func (h *hostFile) arm() {
 	}()
 }
 
-// wake is the end of arm's goroutine.
+// halt ends arm's goroutine.
+func (h *hostFile) halt() { _, _ = unix.Write(h.stop, []byte{1, 0, 0, 0, 0, 0, 0, 0}) }
+
+// wake is told that arm's goroutine has ended.
 func (h *hostFile) wake() {
 	h.armed = false
+	_ = unix.Close(h.stop)
 	h.streams.polled = slices.DeleteFunc(h.streams.polled, func(o *hostFile) bool { return o == h })
 	h.queue.Wake()
 }
@@ -366,12 +370,14 @@ func (s *streams) waitingFor(event int16) bool {
 // close ends the goroutines and waits for them.
 func (s *streams) close() {
 	s.closed = true
-	if s.quit >= 0 {
-		_, _ = unix.Write(s.quit, []byte{1, 0, 0, 0, 0, 0, 0, 0})
-		s.wg.Wait()
-		_ = unix.Close(s.quit)
-		s.quit = -1
+	for _, h := range s.polled {
+		h.halt()
 	}
+	s.wg.Wait()
+	for _, h := range s.polled {
+		_ = unix.Close(h.stop)
+	}
+	s.polled = nil
 }
 
 // Ioctl lets through what programs ask terminals: attributes and window size.

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -165,5 +166,58 @@ func TestContext(t *testing.T) {
 		if got != want {
 			t.Errorf("%s: Wait gives %q, os/exec's %q", name, got, want)
 		}
+	}
+}
+
+func init() { guests["polls"] = pollsGuest }
+
+// pollsGuest opens its input again and again, waits a little for it, and closes it.
+func pollsGuest([]string) {
+	for range 300 {
+		fd := must(unix.Open("/dev/stdin", unix.O_RDONLY, 0))
+		if _, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 1); err != unix.EINTR { // Go preempts
+			check(err)
+		}
+		check(unix.Close(fd))
+	}
+	fmt.Println("ready")
+	_, err := os.Stdin.Read(make([]byte, 1))
+	check(err)
+}
+
+// TestStreamClosed: nobody waits for a stream that the guest has closed.
+func TestStreamClosed(t *testing.T) {
+	noLeak(t)
+	before := len(hostState().fds)
+	cmd := guestCommand("polls")
+	cmd.Path = "/exe"
+	in := must(cmd.StdinPipe())
+	out := must(cmd.StdoutPipe())
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	proc, err := jail.Spawn(cmd, netPolicy(policy.Net{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(out, make([]byte, 6)); err != nil {
+		t.Fatal(err, proc.Wait(), errs.String())
+	}
+	if n := len(hostState().fds) - before; n > 50 {
+		t.Errorf("300 streams were opened and closed, and %d descriptors are open", n)
+	}
+	_, err = in.Write([]byte("x"))
+	check(err)
+	check(proc.Wait())
+}
+
+// TestStreamsOverLimit: what does not fit into the descriptors is not kept.
+func TestStreamsOverLimit(t *testing.T) {
+	noLeak(t)
+	p := policy.Tool()
+	p.Limits.Descriptors = 2
+	cmd := exec.Command("/bin/true")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	if _, err := jail.Spawn(cmd, p); !errors.Is(err, unix.ENFILE) || !strings.Contains(err.Error(), "descriptor 2") {
+		t.Error(err)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"oubliette/emulate/vfs"
+	"oubliette/internal/ptrace"
 	"oubliette/internal/recording"
 )
 
@@ -41,7 +42,8 @@ type tape struct {
 	done  bool                     // the last guest has ended
 	muted int                      // the caller looks at the tree
 
-	halted atomic.Bool // the caller ends the run, which may stand still
+	failed bool        // to record
+	halted atomic.Bool // see over
 
 	mounts  []mountAnswer // in order, those of a replay that are still to come
 	streams []*tapedStream
@@ -120,7 +122,12 @@ func (t *tape) deliver(quiet bool) bool {
 		if !ok {
 			return false
 		}
-		if enter := t.doors[o.What]; enter != nil {
+		switch enter := t.doors[o.What]; {
+		case enter == nil || t.w.ended && urgent(o.What):
+			if o.done != nil {
+				close(o.done)
+			}
+		default:
 			if !t.still.IsZero() { // so long the guest has waited for it
 				t.w.virtual.passed += time.Since(t.still)
 				t.still = time.Now()
@@ -201,7 +208,7 @@ func (t *tape) note(e recording.Event) {
 	}
 	e.At = t.place
 	if err := t.out.Event(e); err != nil {
-		t.w.fail(&Error{Op: "record", Err: err})
+		t.fail(err)
 	}
 }
 
@@ -210,7 +217,7 @@ func (t *tape) advance() {
 	var err error
 	t.next, err = t.in.Next()
 	if err != nil && err != io.EOF {
-		t.w.fail(&Error{Op: "replay", Err: err})
+		t.fail(err)
 	}
 }
 
@@ -255,10 +262,22 @@ func (t *tape) say(what string, data []byte) {
 		t.note(recording.Event{What: what, Data: data})
 	case t.due(what):
 		if !bytes.Equal(t.next.Data, data) {
-			t.diverged("%q is %.80q, of the recorded run it was %.80q", what, data, t.next.Data)
+			got, want := apart(data, t.next.Data)
+			t.diverged("%q is %q, of the recorded run it was %q", what, got, want)
 		}
 		t.advance()
 	}
+}
+
+// apart is of two texts the part where they begin to differ.
+func apart(a, b []byte) (_, _ []byte) {
+	const before, length = 40, 80
+	i := 0
+	for i < min(len(a), len(b)) && a[i] == b[i] {
+		i++
+	}
+	i = max(i-before, 0)
+	return a[i:min(len(a), i+length)], b[i:min(len(b), i+length)]
 }
 
 // ErrDiverged is in the error of a replay whose program did something else than in
@@ -276,8 +295,31 @@ func (t *tape) diverged(format string, args ...any) {
 			who = fmt.Sprintf("process %d (%s) in %s: ", sys.Current.Process.PID, sys.Current.Comm, t.w.callName(th.call.Nr))
 		}
 	}
-	t.w.fail(&Error{Op: "replay", Err: fmt.Errorf("%w: %s"+format, append([]any{ErrDiverged, who}, args...)...)})
+	t.fail(fmt.Errorf("%w: %s"+format, append([]any{ErrDiverged, who}, args...)...))
 }
+
+// fail ends a run whose recording is of no use, or a replay that is another run. The
+// guest may have ended: Wait tells it all the same, and that nothing was recorded besides
+// what else there is to tell.
+func (t *tape) fail(err error) {
+	w, e := t.w, &Error{Op: "record", Err: err}
+	switch {
+	case t.replays():
+		if e.Op = "replay"; w.err == nil {
+			w.err = e
+		}
+	case !t.failed:
+		if t.failed = true; w.err == nil || w.err == errKilled {
+			w.err = e
+		} else {
+			w.err = errors.Join(w.err, e)
+		}
+	}
+	w.killAll()
+}
+
+// over reports that the caller ends the run, which may stand still.
+func (t *tape) over() bool { return t.halted.Load() || ptrace.Ended(t.w.box.bell) }
 
 // aside runs fn, which looks at the tree for the caller: it may see less in a replay.
 func (t *tape) aside(fn func()) {
@@ -294,13 +336,13 @@ func (t *tape) end() {
 		return
 	}
 	if t.w.err == nil {
-		t.say("end", []byte(fmt.Sprint(t.w.status)))
+		t.say("end", []byte((&ExitError{Status: t.w.status}).Error()))
 	}
 	t.done = true
 	t.trees.Done()
 	if t.out != nil {
 		if err := t.out.Close(trees{t.mounts, t.trees}); err != nil {
-			t.w.fail(&Error{Op: "record", Err: err})
+			t.fail(err)
 		}
 	}
 }

@@ -28,6 +28,7 @@ type tapedStream struct {
 	name   string
 	queue  fdtable.Queue
 	armed  bool // somebody waits for what the host does
+	closed bool
 	opened int
 }
 
@@ -67,6 +68,7 @@ func (t *tape) newStream(h *hostFile, name string) *tapedStream {
 			h.wake()
 		}
 		f.queue.Wake()
+		f.shut()
 	})
 	if h != nil && !t.replays() {
 		h.woken = func() { ready(outcome{}) }
@@ -105,12 +107,20 @@ func (f *tapedStream) ask(what string, get func(*recording.Event) (int64, error)
 // Close is [fdtable.File].
 func (f *tapedStream) Close() error {
 	f.t.streams = slices.DeleteFunc(f.t.streams, func(o *tapedStream) bool { return o == f })
-	f.t.shut(f.name + " ready")
+	f.closed = true
+	f.shut()
 	f.queue.Wake()
 	if f.h == nil {
 		return nil
 	}
 	return f.h.Close()
+}
+
+// shut closes the door of a closed stream for which nobody polls any more.
+func (f *tapedStream) shut() {
+	if f.closed && !f.armed {
+		f.t.shut(f.name + " ready")
+	}
 }
 
 // read is Read and Pread.
@@ -145,7 +155,8 @@ func (f *tapedStream) write(what string, p []byte, write func([]byte) (int, erro
 		return 0, err
 	})
 	if f.t.replays() && !bytes.HasPrefix(p, e.Data) {
-		f.t.diverged("%s: %.80q, in the recorded run %.80q", e.What, p, e.Data)
+		got, want := apart(p, e.Data)
+		f.t.diverged("%s: %q, in the recorded run %q", e.What, got, want)
 		return 0, unix.EIO
 	}
 	if f.t.replays() {
@@ -158,7 +169,7 @@ func (f *tapedStream) write(what string, p []byte, write func([]byte) (int, erro
 // all writes all of p, however long that takes: that it takes long is not for the guest
 // to see. Meanwhile the jail stands still.
 func (f *tapedStream) all(p []byte, write func([]byte) (int, error)) (n int, err error) {
-	for n < len(p) && (err == nil || err == unix.EAGAIN && f.h.await(&f.t.halted)) {
+	for n < len(p) && (err == nil || err == unix.EAGAIN && f.h.await(f.t.over)) {
 		var m int
 		m, err = write(p[n:])
 		n += max(m, 0)

@@ -222,6 +222,15 @@ func Wait(pgid, flags int, ru *unix.Rusage) (int, unix.WaitStatus, error) {
 	}
 }
 
+// Ended reports that a child of this thread has; its status is still to be waited for,
+// or was.
+func Ended(pid int) bool {
+	const cldDumped = 3 // the last CLD_ of an end: of a tracee stops are told, too
+	var info unix.Siginfo
+	err := unix.Waitid(unix.P_PID, pid, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WALL|unix.WNOTHREAD, nil)
+	return err != nil || info.Signo != 0 && info.Code <= cldDumped
+}
+
 // Read copies tracee memory at addr to p and returns how much there was before
 // the first page that cannot be read. EFAULT if none.
 func Read(tid int, p []byte, addr uint64) (int, error) {

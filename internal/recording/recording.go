@@ -41,7 +41,8 @@ const (
 	maxSize = 16 << 30
 	// chunk is how many bytes of events are one member, about.
 	chunk = 1 << 20
-	// maxText is the longest member that is JSON, in bytes: it is read whole.
+	// maxText is the longest member that is JSON, in bytes: it is read whole, and of one
+	// of events a line is.
 	maxText = 1 << 30
 )
 
@@ -217,6 +218,9 @@ func (w *Writer) flush() error {
 // Close ends the recording with what is in trees. f stays open.
 func (w *Writer) Close(trees any) error {
 	text, err := json.Marshal(trees)
+	if err == nil && len(text) > maxText {
+		err = fmt.Errorf("%s would be larger than %d bytes", treesName, maxText)
+	}
 	if err != nil {
 		return err
 	}
@@ -253,8 +257,12 @@ func NewReader(f io.ReaderAt, size int64) (*Reader, error) {
 	if len(z.File) == 0 || z.File[0].Name != runName {
 		return nil, ErrForeign
 	}
-	r := &Reader{files: make(map[string]*io.SectionReader)}
+	r, rest := &Reader{files: make(map[string]*io.SectionReader)}, uint64(size)
 	for i, m := range z.File {
+		if m.UncompressedSize64 > rest {
+			return nil, fmt.Errorf("%w: its members overlap", ErrForeign)
+		}
+		rest -= m.UncompressedSize64
 		s, err := section(f, m)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", m.Name, err)
@@ -266,7 +274,7 @@ func NewReader(f io.ReaderAt, size int64) (*Reader, error) {
 			}
 		case i == len(z.File)-1 && m.Name == treesName:
 			r.trees = s
-		case m.Name == eventsDir+strconv.Itoa(len(r.events)+1):
+		case m.Name == eventsDir+strconv.Itoa(len(r.events)+1) && s.Size() <= maxText:
 			r.events = append(r.events, s)
 		case strings.HasPrefix(m.Name, filesDir) && r.files[m.Name] == nil:
 			r.files[m.Name] = s

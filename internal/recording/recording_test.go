@@ -2,12 +2,15 @@ package recording_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -108,6 +111,30 @@ func TestCut(t *testing.T) {
 		if !errors.Is(err, recording.ErrCut) && (n > 40 || !errors.Is(err, recording.ErrForeign)) {
 			t.Fatalf("of %d bytes the first %d: %v", len(f.b), n, err)
 		}
+	}
+}
+
+// TestOverlap: members that lie on one another, which would be read again and again, are
+// refused.
+func TestOverlap(t *testing.T) {
+	f := write(t, []string{strings.Repeat("content", 1000)}, nil)
+	le := binary.LittleEndian
+	end := len(f.b) - 22 // of central directory record
+	dir := f.b[le.Uint32(f.b[end+16:]):end]
+	last := bytes.LastIndex(dir, []byte("PK\x01\x02"))
+	var more []byte
+	for i := range 100 {
+		at := bytes.Index(dir, []byte("files/1/"))
+		more = append(more, dir[at-46:at]...)
+		more = append(more, strings.Replace(string(dir[at:at+int(le.Uint16(dir[at-46+28:]))]), "/some", fmt.Sprintf("/%04d", i), 1)...)
+	}
+	b := slices.Concat(f.b[:end-len(dir)], dir[:last], more, dir[last:], f.b[end:])
+	end = len(b) - 22
+	le.PutUint16(b[end+8:], le.Uint16(b[end+8:])+100)
+	le.PutUint16(b[end+10:], le.Uint16(b[end+10:])+100)
+	le.PutUint32(b[end+12:], le.Uint32(b[end+12:])+uint32(len(more)))
+	if _, err := recording.NewReader(&file{b}, int64(len(b))); !errors.Is(err, recording.ErrForeign) || !strings.Contains(err.Error(), "overlap") {
+		t.Error(err)
 	}
 }
 
