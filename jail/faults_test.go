@@ -180,7 +180,8 @@ print(subprocess.run(["sh", "-c", "sleep 0.01; echo child"], capture_output=True
 time.sleep(0.01)
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
 signal.setitimer(signal.ITIMER_REAL, 0.01)
-print(signal.sigwait([signal.SIGALRM]))
+print(signal.sigwait([signal.SIGALRM]), flush=True)
+os._exit(0) # for Python's own end takes the handler away
 `
 
 // TestFaultPark: a signal comes whenever a task goes to sleep, and the program's
