@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -26,6 +27,7 @@ func init() {
 	guests["root of a container"] = func(args []string) {
 		const second = "OUBLIETTE_SECOND"
 		if os.Getenv(second) == "" {
+			runtime.LockOSThread() // whose bounding set it is
 			keep := make(map[int]bool)
 			if args[0] == "docker" {
 				for _, c := range dockerCaps {
