@@ -72,8 +72,8 @@ type Jail struct {
 	// "127.0.0.1:80", network "tcp", or "tcp4" or "tcp6" for a socket that takes one
 	// family. Connections of the host listener that it returns come to the guest
 	// until the guest stops listening, when the jail closes it. nil, nil: inside
-	// only. An error is EADDRINUSE, or EACCES, for the guest. It must return when
-	// ctx ends.
+	// only. An error is EADDRINUSE, or EACCES, for the guest; EADDRINUSE is also
+	// what it gets when it has 1024 of them. It must return when ctx ends.
 	Listen func(ctx context.Context, network, address string) (net.Listener, error)
 
 	// Sockets are net.Conn, net.Listener and net.PacketConn values by the number

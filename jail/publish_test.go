@@ -24,6 +24,7 @@ import (
 func init() {
 	guests["web"] = webGuest
 	guests["listens"] = listensGuest
+	guests["occupy"] = occupyGuest
 }
 
 // webGuest serves its second argument as every page.
@@ -139,6 +140,54 @@ func TestPublish(t *testing.T) {
 	if c, err := net.Dial("tcp", at); err == nil {
 		c.Close()
 		t.Error("the address is there after the jail's end")
+	}
+}
+
+// occupyGuest listens and stops more often than it may have listeners, and then has
+// as many as it can.
+func occupyGuest([]string) {
+	for i := range 1100 {
+		l, err := net.Listen("tcp4", fmt.Sprintf("127.0.%d.%d:80", i/250, 1+i%250))
+		check(err)
+		check(l.Close())
+	}
+	time.Sleep(time.Second)
+	for i := range 2000 {
+		l, err := net.Listen("tcp4", fmt.Sprintf("127.0.%d.%d:80", i/250, 1+i%250))
+		if err != nil {
+			var errno unix.Errno
+			fmt.Println(i, errors.As(err, &errno), unix.ErrnoName(errno))
+			return
+		}
+		defer l.Close()
+	}
+}
+
+// idle is a listener to whom nobody comes.
+type idle struct {
+	net.Listener
+	once   *sync.Once
+	closed chan struct{}
+}
+
+func (l idle) Accept() (net.Conn, error) {
+	<-l.closed
+	return nil, net.ErrClosed
+}
+
+func (l idle) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+// TestListeners: those that Jail.Listen gives are bounded, and closed ones count no
+// more.
+func TestListeners(t *testing.T) {
+	j := &jail.Jail{Listen: func(context.Context, string, string) (net.Listener, error) {
+		return idle{nil, new(sync.Once), make(chan struct{})}, nil
+	}}
+	if got := netGuest(t, j, policy.Net{}, "occupy"); got != "1024 true EADDRINUSE\n" {
+		t.Errorf("%q", got)
 	}
 }
 
