@@ -64,8 +64,9 @@ type Jail struct {
 	// Dial makes the connections to outside that the policy's Net lets a guest
 	// make: network is "tcp" or "udp", address a rule's "name:port", or with
 	// Net.Host an IP address and port, or, because Dial may resolve names in its own
-	// way, any name the guest looked up and port. It must return when ctx ends. The
-	// jail owns what it returns. nil: a net.Dialer.
+	// way, any host name the guest looked up and port: a Dial that finds the host's
+	// loopback by such a name opens it. It must return when ctx ends. The jail owns
+	// what it returns. nil: a net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	// Listen is asked when a guest listens on a TCP port: address is ":80" or

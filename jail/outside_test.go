@@ -293,6 +293,28 @@ func TestHostLoopbackName(t *testing.T) {
 	}
 }
 
+// TestHostNames: what the guest asks for and is no host name has no address that
+// stands for it, so that Dial never sees it.
+func TestHostNames(t *testing.T) {
+	need(t, "python3")
+	p := policy.Tool()
+	p.Net.Host = true
+	const script = `import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.connect(('127.0.0.53', 53))
+for name in (b'some', b'where'), (b'a\r\nb', b'where'), (b'127', b'1'), (b'0x7f000001',), (b'a:b',), (b'',):
+    s.send(b'\x12\x34\x01\0\0\1\0\0\0\0\0\0' + b''.join(bytes([len(n)]) + n for n in name if n) + b'\0\0\1\0\1')
+    r = s.recv(512)
+    print(name, r[3] & 15, r[7])
+`
+	var dialled []string
+	r := jailed(t, &jail.Jail{Dial: fakeDial(&dialled)}, exec.Command("/usr/bin/python3", "-c", script), p)
+	want := "(b'some', b'where') 0 1\n(b'a\\r\\nb', b'where') 3 0\n(b'127', b'1') 3 0\n(b'0x7f000001',) 3 0\n(b'a:b',) 3 0\n(b'',) 3 0\n"
+	if d := cmp.Diff(result{Stdout: want}, r); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
 // TestHostDial: a Dial of one's own has the names themselves.
 func TestHostDial(t *testing.T) {
 	var dialled []string

@@ -83,6 +83,7 @@ func (p *publication) close() {
 	if a := p.waiting; a != nil {
 		p.waiting = nil
 		a.unwatch()
+		_ = a.far.Close()
 		p.o.refuse(a.conn)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -25,6 +26,7 @@ func init() {
 	guests["web"] = webGuest
 	guests["listens"] = listensGuest
 	guests["occupy"] = occupyGuest
+	guests["short"] = shortGuest
 }
 
 // webGuest serves its second argument as every page.
@@ -188,6 +190,50 @@ func TestListeners(t *testing.T) {
 	}}
 	if got := netGuest(t, j, policy.Net{}, "occupy"); got != "1024 true EADDRINUSE\n" {
 		t.Errorf("%q", got)
+	}
+}
+
+// shortGuest listens with hardly any backlog, for a short time and again, and says how
+// many sockets there are before and after.
+func shortGuest([]string) {
+	used := func() string {
+		text, _, _ := strings.Cut(string(must(os.ReadFile("/proc/net/sockstat"))), "\n")
+		return text
+	}
+	before := used()
+	for i := range 10 {
+		fd := must(unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0))
+		check(unix.Bind(fd, &unix.SockaddrInet4{Port: 80 + i}))
+		check(unix.Listen(fd, 0))
+		time.Sleep(50 * time.Millisecond)
+		check(unix.Close(fd))
+	}
+	time.Sleep(200 * time.Millisecond)
+	fmt.Println(before == used(), before, used())
+}
+
+// eager is a listener to whom somebody always comes.
+type eager struct{ idle }
+
+func (l eager) Accept() (net.Conn, error) {
+	select {
+	case <-l.closed:
+		return nil, net.ErrClosed
+	default:
+	}
+	ours, theirs := net.Pipe()
+	go func() { _, _ = io.Copy(io.Discard, ours) }()
+	return theirs, nil
+}
+
+// TestWaitingAtTheEnd: whoever waits for room in a backlog when the guest stops
+// listening leaves nothing behind.
+func TestWaitingAtTheEnd(t *testing.T) {
+	j := &jail.Jail{Listen: func(context.Context, string, string) (net.Listener, error) {
+		return eager{idle{nil, new(sync.Once), make(chan struct{})}}, nil
+	}}
+	if got := netGuest(t, j, policy.Net{}, "short"); !strings.HasPrefix(got, "true") {
+		t.Error(got)
 	}
 }
 

@@ -3,6 +3,7 @@
 package vnet_test
 
 import (
+	"net/netip"
 	"runtime"
 	"testing"
 	"time"
@@ -141,6 +142,25 @@ func TestDeadPeers(t *testing.T) {
 	runtime.KeepAlive(first)
 	runtime.KeepAlive(root)
 	runtime.KeepAlive(l)
+}
+
+// TestForeignDatagram: one whose sender has no address of the socket's family is lost.
+func TestForeignDatagram(t *testing.T) {
+	var n vnet.Net
+	s, err := n.NewPacket(netip.MustParseAddrPort("127.0.0.1:9"), netip.AddrPort{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, from := range []netip.AddrPort{{}, netip.MustParseAddrPort("[2001:db8::1]:9"), netip.MustParseAddrPort("192.0.2.1:9")} {
+		s.Arrive(from, []byte(from.String()))
+	}
+	p := make([]byte, 100)
+	if k, err := s.Read(p); string(p[:k]) != "192.0.2.1:9" || err != nil {
+		t.Errorf("%q %v", p[:k], err)
+	}
+	if _, err := s.Read(p); err != unix.EAGAIN {
+		t.Error(err)
+	}
 }
 
 // TestNetlinkPorts: many sockets of one process have ports without a search through

@@ -203,9 +203,9 @@ func (n *Net) NewPacket(local, remote netip.AddrPort, given Sender) (*UDP, error
 	return u, nil
 }
 
-// Arrive is a datagram from outside.
+// Arrive is a datagram from outside. One that the socket cannot have is lost.
 func (s *UDP) Arrive(from netip.AddrPort, data []byte) {
-	if s.dead || s.state == established && s.remote != from {
+	if s.dead || s.state == established && s.remote != from || !from.IsValid() || s.family == unix.AF_INET && !from.Addr().Is4() {
 		return
 	}
 	s.deliver(&datagram{from: from, to: s.local, data: data, at: s.net.now()})
