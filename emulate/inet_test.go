@@ -518,6 +518,14 @@ func TestUDP(t *testing.T) {
 		s.names(e)
 		s.send(e, "myself")
 		s.receiveFrom(e, 10)
+		// What refuses is not whom it is connected to.
+		s.close(f)
+		g := s.open(unix.AF_INET, unix.SOCK_DGRAM)
+		s.on("connect", g, loop4(s.port(e)))
+		s.sendTo(g, to, "to nobody")
+		s.error(g)
+		s.sendTo(g, to, "to nobody")
+		s.poll(g)
 	})
 }
 

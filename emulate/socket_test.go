@@ -659,6 +659,15 @@ func TestSocketDatagram(t *testing.T) {
 		s.Call("write", d, []byte("gone"), 4)
 		s.Call("write", d, []byte("gone"), 4)
 		recv(d)
+		// Dead, and connected to another before.
+		f, g, h := s.socket(unix.SOCK_DGRAM), s.socket(unix.SOCK_DGRAM), s.socket(unix.SOCK_DGRAM)
+		s.on("bind", g, s.abstract("G"))
+		s.on("bind", h, s.abstract("H"))
+		s.on("connect", f, s.abstract("G"))
+		s.on("connect", g, s.abstract("H"))
+		s.Call("write", f, []byte("not my peer"), 3)
+		s.close(g)
+		s.Call("write", f, []byte("gone"), 4)
 	})
 }
 

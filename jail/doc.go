@@ -52,8 +52,10 @@
 // connection go through two goroutines of the caller's process, no more than each
 // side takes; half-closes, resets and the guest's end arrive on the other side, and
 // what a guest wrote before its end goes out, for which the end of the jail waits
-// some seconds. Under a virtual clock time does not jump while something that the
-// guest has dialled is open.
+// some seconds. A jail has at most 1024 connections in and out and UDP destinations
+// at once, each a descriptor of the caller's process: one more gives EADDRNOTAVAIL,
+// and whoever comes in waits. Under a virtual clock time does not jump while
+// something that the guest has dialled is open.
 //
 // # Limits and records
 //

@@ -17,8 +17,11 @@ import (
 	"oubliette/internal/recording"
 )
 
-// flowBacklog is how many datagrams wait for the host; more are lost.
-const flowBacklog = 64
+// Bounds of what waits for the host; more is lost.
+const (
+	flowBacklog = 64      // datagrams of one flow
+	flowBytes   = 8 << 20 // of all flows of a jail
+)
 
 // maxDatagram is the longest there is.
 const maxDatagram = 64 << 10
@@ -69,7 +72,7 @@ func (o *outside) Send(s *vnet.UDP, to netip.AddrPort, data []byte) error {
 		o.flows[key] = f
 		o.w.tape.say(f.name, []byte(address))
 		f.came = o.w.tape.door(o.w, f.name+" came", arrives(s))
-		f.refusal = o.w.tape.door(o.w, f.name+" refused", func(outcome) { s.Refused(unix.ECONNREFUSED) })
+		f.refusal = o.w.tape.door(o.w, f.name+" refused", func(outcome) { s.Refused(to, unix.ECONNREFUSED) })
 		f.over = o.w.tape.door(o.w, f.name+" over", func(outcome) { f.end() })
 		o.w.learn.dial(address, to.Addr())
 		f.unwatch = s.Queue().Watch(func() {
@@ -84,11 +87,23 @@ func (o *outside) Send(s *vnet.UDP, to netip.AddrPort, data []byte) error {
 		})
 	}
 	o.w.tape.say(f.name+" sent", data)
-	if len(f.out) < cap(f.out) && o.w.streams.whole(len(data)) { // else it is lost
+	if len(f.out) < cap(f.out) && o.mayWait(data) { // else it is lost
 		f.out <- data
 	}
 	return nil
 }
+
+// mayWait says whether a datagram may leave and there is room for it until it does,
+// which sent tells on any goroutine.
+func (o *outside) mayWait(data []byte) bool {
+	if o.waiting.Load() >= flowBytes || !o.w.streams.whole(len(data)) {
+		return false
+	}
+	o.waiting.Add(int64(len(data)))
+	return true
+}
+
+func (o *outside) sent(data []byte) { o.waiting.Add(-int64(len(data))) }
 
 // end lets the sender finish.
 func (f *flow) end() {
@@ -103,9 +118,14 @@ func (f *flow) end() {
 
 // send is the sending goroutine: it dials, too.
 func (f *flow) send(address string) {
-	defer f.over(outcome{})
+	defer func() {
+		f.over(outcome{})
+		for data := range f.out { // until end
+			f.o.sent(data)
+		}
+	}()
 	ctx, cancel := context.WithTimeout(f.o.last, dialTimeout)
-	conn, err := f.o.dial(ctx, "udp", address)
+	conn, err := f.o.dialer(address, f.key.to.Port())(ctx, "udp", address)
 	cancel()
 	if err != nil || conn == nil {
 		f.refused(err)
@@ -123,6 +143,7 @@ func (f *flow) send(address string) {
 		select {
 		case data, open = <-f.out:
 			if open {
+				f.o.sent(data)
 				f.used.Store(time.Now().UnixNano())
 				if _, err := conn.Write(data); err != nil {
 					f.refused(err)

@@ -64,16 +64,17 @@ type Jail struct {
 	// Dial makes the connections to outside that the policy's Net lets a guest
 	// make: network is "tcp" or "udp", address a rule's "name:port", or with
 	// Net.Host an IP address and port, or, because Dial may resolve names in its own
-	// way, any name the guest looked up and port. It must return when ctx ends. The
-	// jail owns what it returns. nil: a net.Dialer.
+	// way, any host name the guest looked up and port: a Dial that finds the host's
+	// loopback by such a name opens it. It must return when ctx ends. The jail owns
+	// what it returns. nil: a net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	// Listen is asked when a guest listens on a TCP port: address is ":80" or
 	// "127.0.0.1:80", network "tcp", or "tcp4" or "tcp6" for a socket that takes one
 	// family. Connections of the host listener that it returns come to the guest
 	// until the guest stops listening, when the jail closes it. nil, nil: inside
-	// only. An error is EADDRINUSE, or EACCES, for the guest. It must return when
-	// ctx ends.
+	// only. An error is EADDRINUSE, or EACCES, for the guest; EADDRINUSE is also
+	// what it gets when it has 1024 of them. It must return when ctx ends.
 	Listen func(ctx context.Context, network, address string) (net.Listener, error)
 
 	// Sockets are net.Conn, net.Listener and net.PacketConn values by the number

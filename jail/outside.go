@@ -12,6 +12,8 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -23,7 +25,7 @@ import (
 
 // Bounds of what a jail has of the host's network.
 const (
-	maxOutside  = 1024             // connections and flows at once, each one descriptor of the caller's
+	maxOutside  = 1024             // connections and flows at once, and listeners of Jail.Listen's: each is a descriptor of the caller's
 	maxNames    = 1 << 16          // addresses that stand for names; 198.18.0.0/15 has twice as many
 	maxLookups  = 64               // at once
 	dialTimeout = 2 * time.Minute  // what Linux takes to give up (net.ipv4.tcp_syn_retries)
@@ -37,6 +39,9 @@ const (
 type outside struct {
 	w    *warden
 	dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// far is dial for what policy.Net.Host opens and no rule names: not the host's
+	// own loopback, whatever name it has.
+	far  func(ctx context.Context, network, address string) (net.Conn, error)
 	look func(ctx context.Context, network, name string) ([]netip.Addr, error)
 	hook func(ctx context.Context, network, address string) (net.Listener, error)
 
@@ -51,6 +56,7 @@ type outside struct {
 	pipes     map[*pipe]struct{}
 	flows     map[flowKey]*flow
 	given     []*packets
+	waiting   atomic.Int64 // bytes of datagrams for the host
 
 	slots    chan struct{}  // as many as there are connections
 	numbers  map[string]int // given, see number
@@ -74,11 +80,12 @@ func (w *warden) newOutside(j *Jail, n policy.Net) (*outside, error) {
 		rules: make(map[string]map[uint16]bool), index: make(map[string]int), hooked: make(map[netip.AddrPort]*publication),
 		pipes: make(map[*pipe]struct{}), flows: make(map[flowKey]*flow), slots: make(chan struct{}, maxOutside), numbers: make(map[string]int)}
 	o.look = net.DefaultResolver.LookupNetIP
-	if o.dial == nil {
+	if o.far = j.Dial; o.dial == nil {
 		o.dial = new(net.Dialer).DialContext
+		o.far = (&net.Dialer{Control: notLoopback}).DialContext
 	}
 	if w.tape.replays() {
-		o.dial, o.look = silentDial, silentLook
+		o.dial, o.far, o.look = silentDial, silentDial, silentLook
 	}
 	for _, rule := range n.Allow {
 		name, port, err := policy.SplitAllow(rule)
@@ -180,6 +187,23 @@ func (o *outside) destination(to netip.AddrPort) (string, error) {
 	return "", unix.ENETUNREACH
 }
 
+// dialer dials an address that destination gave.
+func (o *outside) dialer(address string, port uint16) func(ctx context.Context, network, address string) (net.Conn, error) {
+	if host, _, _ := net.SplitHostPort(address); o.allowed(host, port) {
+		return o.dial
+	}
+	return o.far
+}
+
+// notLoopback is a net.Dialer's Control.
+func notLoopback(_, address string, _ syscall.RawConn) error {
+	to, err := netip.ParseAddrPort(address)
+	if err != nil || to.Addr().Unmap().IsLoopback() || to.Addr().IsUnspecified() {
+		return unix.ECONNREFUSED
+	}
+	return nil
+}
+
 // named is how a rule would name an address of the guest's.
 func (o *outside) named(to netip.AddrPort) string {
 	if name := o.nameOf(to.Addr()); name != "" {
@@ -218,7 +242,7 @@ func (o *outside) Connect(s *vnet.TCP, to netip.AddrPort) error {
 		return unix.EADDRNOTAVAIL
 	}
 	o.w.learn.dial(address, to.Addr())
-	name, dial := o.number("dial"), o.dial
+	name, dial := o.number("dial"), o.dialer(address, to.Port())
 	if address == "" {
 		dial = o.resolver(name)
 	}

@@ -5,12 +5,15 @@ package jail_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,6 +23,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"oubliette/internal/dns"
 	"oubliette/jail"
 	"oubliette/policy"
 )
@@ -249,6 +253,68 @@ func TestHost(t *testing.T) {
 	}
 }
 
+// resolveTo has the host's resolver say that every name has the addresses.
+func resolveTo(t *testing.T, addrs ...netip.Addr) {
+	before := net.DefaultResolver
+	t.Cleanup(func() { net.DefaultResolver = before })
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		go func() {
+			defer ours.Close()
+			var size [2]byte
+			if _, err := io.ReadFull(ours, size[:]); err != nil {
+				return
+			}
+			msg := make([]byte, binary.BigEndian.Uint16(size[:]))
+			if _, err := io.ReadFull(ours, msg); err != nil {
+				return
+			}
+			if q, _ := dns.Parse(msg); q != nil {
+				b := q.Reply(dns.OK, addrs)
+				_, _ = ours.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(b))), b...))
+			}
+		}()
+		return theirs, nil
+	}}
+}
+
+// TestHostLoopbackName: of a name that means the host's loopback a rule opens its own
+// port, and Host no other.
+func TestHostLoopbackName(t *testing.T) {
+	for _, ip := range []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv4Unspecified()} {
+		resolveTo(t, ip)
+		one, two := greeter(t, "one"), greeter(t, "two")
+		got := netGuest(t, &jail.Jail{}, policy.Net{Host: true, Allow: []string{fmt.Sprintf("db.test:%d", one)}}, "dials",
+			fmt.Sprintf("tcp4/db.test:%d", one), fmt.Sprintf("tcp4/db.test:%d", two))
+		want := fmt.Sprintf("tcp4/db.test:%d \"one\" <nil>\ntcp4/db.test:%d ECONNREFUSED\n", one, two)
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("%v (-want +got):\n%s", ip, d)
+		}
+	}
+}
+
+// TestHostNames: what the guest asks for and is no host name has no address that
+// stands for it, so that Dial never sees it.
+func TestHostNames(t *testing.T) {
+	need(t, "python3")
+	p := policy.Tool()
+	p.Net.Host = true
+	const script = `import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.connect(('127.0.0.53', 53))
+for name in (b'some', b'where'), (b'a\r\nb', b'where'), (b'127', b'1'), (b'0x7f000001',), (b'a:b',), (b'',):
+    s.send(b'\x12\x34\x01\0\0\1\0\0\0\0\0\0' + b''.join(bytes([len(n)]) + n for n in name if n) + b'\0\0\1\0\1')
+    r = s.recv(512)
+    print(name, r[3] & 15, r[7])
+`
+	var dialled []string
+	r := jailed(t, &jail.Jail{Dial: fakeDial(&dialled)}, exec.Command("/usr/bin/python3", "-c", script), p)
+	want := "(b'some', b'where') 0 1\n(b'a\\r\\nb', b'where') 3 0\n(b'127', b'1') 3 0\n(b'0x7f000001',) 3 0\n(b'a:b',) 3 0\n(b'',) 3 0\n"
+	if d := cmp.Diff(result{Stdout: want}, r); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
 // TestHostDial: a Dial of one's own has the names themselves.
 func TestHostDial(t *testing.T) {
 	var dialled []string
@@ -352,6 +418,71 @@ func TestUDP(t *testing.T) {
 	case <-last:
 	case <-time.After(10 * time.Second):
 		t.Error("the datagram before the exit did not come")
+	}
+}
+
+func init() { guests["spray"] = sprayGuest }
+
+// sprayGuest sends 240 MiB to its first argument through 64 sockets, and then to its
+// second until something comes back.
+func sprayGuest(args []string) {
+	for range 64 {
+		c, err := net.Dial("udp4", args[0])
+		check(err)
+		for range 64 {
+			_, err = c.Write(make([]byte, 60000))
+			check(err)
+		}
+		defer c.Close()
+	}
+	c, err := net.Dial("udp4", args[1])
+	check(err)
+	p := make([]byte, 100)
+	for range 100 {
+		_, err = c.Write([]byte("hello"))
+		check(err)
+		check(c.SetReadDeadline(time.Now().Add(200 * time.Millisecond)))
+		if n, err := c.Read(p); err == nil {
+			fmt.Printf("%s\n", p[:n])
+			return
+		}
+	}
+}
+
+// TestUDPBytes: datagrams that wait for a slow Dial are bounded, and no more counted
+// when it fails.
+func TestUDPBytes(t *testing.T) {
+	p := must(net.ListenPacket("udp", "127.0.0.1:0"))
+	defer p.Close()
+	go func() {
+		b := make([]byte, 100)
+		for {
+			n, from, err := p.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			_, _ = p.WriteTo(bytes.ToUpper(b[:n]), from)
+		}
+	}()
+	j := &jail.Jail{Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		if address != "slow.test:1" {
+			return net.Dial(network, p.LocalAddr().String())
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(4 * time.Second):
+		}
+		return nil, unix.ENETUNREACH
+	}}
+	runtime.GC()
+	most, stop := watchHeap()
+	got := netGuest(t, j, policy.Net{Allow: []string{"slow.test:1", "quick.test:1"}}, "spray", "slow.test:1", "quick.test:1")
+	stop()
+	if got != "HELLO\n" {
+		t.Errorf("%q came back", got)
+	}
+	if m := most(); m > 120<<20 {
+		t.Errorf("%d MiB of heap", m>>20)
 	}
 }
 

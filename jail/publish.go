@@ -74,10 +74,16 @@ func (p *publication) close() {
 	p.o.run(func() {
 		_ = p.l.Close()
 		close(p.gone)
+		p.o.w.box.post(func() {
+			if p.o.hooked[p.at] == p {
+				delete(p.o.hooked, p.at)
+			}
+		})
 	})
 	if a := p.waiting; a != nil {
 		p.waiting = nil
 		a.unwatch()
+		_ = a.far.Close()
 		p.o.refuse(a.conn)
 	}
 }
@@ -264,13 +270,18 @@ func (o *outside) Listen(s *vnet.TCP) func() error {
 		}
 		return func() error { return outcome{Event: e}.err() }
 	}
+	full := len(o.hooked) >= maxOutside
 	o.wg.Add(1)
 	return func() error {
 		defer o.wg.Done()
 		if before != nil {
 			<-before.gone
 		}
-		l, err := o.hook(o.ctx, network, address)
+		var l net.Listener
+		err := error(unix.EADDRINUSE)
+		if !full {
+			l, err = o.hook(o.ctx, network, address)
+		}
 		e := recording.Event{What: name}
 		switch {
 		case err != nil:

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -24,6 +25,8 @@ import (
 func init() {
 	guests["web"] = webGuest
 	guests["listens"] = listensGuest
+	guests["occupy"] = occupyGuest
+	guests["short"] = shortGuest
 }
 
 // webGuest serves its second argument as every page.
@@ -139,6 +142,98 @@ func TestPublish(t *testing.T) {
 	if c, err := net.Dial("tcp", at); err == nil {
 		c.Close()
 		t.Error("the address is there after the jail's end")
+	}
+}
+
+// occupyGuest listens and stops more often than it may have listeners, and then has
+// as many as it can.
+func occupyGuest([]string) {
+	for i := range 1100 {
+		l, err := net.Listen("tcp4", fmt.Sprintf("127.0.%d.%d:80", i/250, 1+i%250))
+		check(err)
+		check(l.Close())
+	}
+	time.Sleep(time.Second)
+	for i := range 2000 {
+		l, err := net.Listen("tcp4", fmt.Sprintf("127.0.%d.%d:80", i/250, 1+i%250))
+		if err != nil {
+			var errno unix.Errno
+			fmt.Println(i, errors.As(err, &errno), unix.ErrnoName(errno))
+			return
+		}
+		defer l.Close()
+	}
+}
+
+// idle is a listener to whom nobody comes.
+type idle struct {
+	net.Listener
+	once   *sync.Once
+	closed chan struct{}
+}
+
+func (l idle) Accept() (net.Conn, error) {
+	<-l.closed
+	return nil, net.ErrClosed
+}
+
+func (l idle) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+// TestListeners: those that Jail.Listen gives are bounded, and closed ones count no
+// more.
+func TestListeners(t *testing.T) {
+	j := &jail.Jail{Listen: func(context.Context, string, string) (net.Listener, error) {
+		return idle{nil, new(sync.Once), make(chan struct{})}, nil
+	}}
+	if got := netGuest(t, j, policy.Net{}, "occupy"); got != "1024 true EADDRINUSE\n" {
+		t.Errorf("%q", got)
+	}
+}
+
+// shortGuest listens with hardly any backlog, for a short time and again, and says how
+// many sockets there are before and after.
+func shortGuest([]string) {
+	used := func() string {
+		text, _, _ := strings.Cut(string(must(os.ReadFile("/proc/net/sockstat"))), "\n")
+		return text
+	}
+	before := used()
+	for i := range 10 {
+		fd := must(unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0))
+		check(unix.Bind(fd, &unix.SockaddrInet4{Port: 80 + i}))
+		check(unix.Listen(fd, 0))
+		time.Sleep(50 * time.Millisecond)
+		check(unix.Close(fd))
+	}
+	time.Sleep(200 * time.Millisecond)
+	fmt.Println(before == used(), before, used())
+}
+
+// eager is a listener to whom somebody always comes.
+type eager struct{ idle }
+
+func (l eager) Accept() (net.Conn, error) {
+	select {
+	case <-l.closed:
+		return nil, net.ErrClosed
+	default:
+	}
+	ours, theirs := net.Pipe()
+	go func() { _, _ = io.Copy(io.Discard, ours) }()
+	return theirs, nil
+}
+
+// TestWaitingAtTheEnd: whoever waits for room in a backlog when the guest stops
+// listening leaves nothing behind.
+func TestWaitingAtTheEnd(t *testing.T) {
+	j := &jail.Jail{Listen: func(context.Context, string, string) (net.Listener, error) {
+		return eager{idle{nil, new(sync.Once), make(chan struct{})}}, nil
+	}}
+	if got := netGuest(t, j, policy.Net{}, "short"); !strings.HasPrefix(got, "true") {
+		t.Error(got)
 	}
 }
 

@@ -23,6 +23,11 @@ const pumpBuffer = 64 << 10
 // of ours.
 const lastWords = time.Second
 
+// orphanTime is how long a peer may take nothing of what a guest wrote that has
+// closed its end; then the connection is reset. Linux gives up on an orphan in about
+// the same (net.ipv4.tcp_orphan_retries).
+const orphanTime = 100 * time.Second
+
 // farEnd is the other end of a guest's connection.
 type farEnd interface {
 	vnet.Stream
@@ -50,6 +55,7 @@ type pipe struct {
 	buf     []byte      // what the writer has
 	out     chan []byte // to the writer; nil is the end of what the guest writes
 	writing bool
+	timed   bool // not longer than orphanTime
 	failed  bool // conn takes no more
 	fin     bool // the guest writes no more
 	reset   bool // conn is to end with a RST
@@ -68,10 +74,13 @@ func (o *outside) newPipe(far farEnd, conn net.Conn) *pipe {
 		if p.in, p.inErr = r.Data, r.err(); r.N == atEnd {
 			p.inErr = io.EOF
 		}
+		if len(p.in) == 0 && p.inErr == nil { // an empty write at the other end of a net.Pipe
+			p.more <- struct{}{}
+		}
 		p.step()
 	})
 	p.wrote = o.w.tape.door(o.w, p.name+" wrote", func(r outcome) {
-		p.writing = false
+		p.writing, p.timed = false, false
 		p.failed = p.failed || r.Errno != 0
 		p.step()
 	})
@@ -171,9 +180,21 @@ func (p *pipe) step() {
 	if !p.ended {
 		p.fromGuest()
 	}
-	if !p.ended && p.fin && !p.writing && (p.deaf && p.inErr != nil || p.far.Deserted()) {
+	if p.ended {
+		return
+	}
+	gone := p.far.Deserted()
+	over := !p.writing && (gone || p.deaf && p.inErr != nil)
+	switch {
+	case over && p.fin:
 		p.linger = p.inErr == nil
 		p.end(false)
+	case over && p.failed:
+		p.far.Abort()
+		p.end(true)
+	case p.writing && !p.timed && (gone || p.far.Poll()&fdtable.Err != 0):
+		p.timed = true
+		p.o.run(func() { _ = p.conn.SetWriteDeadline(time.Now().Add(orphanTime)) })
 	}
 }
 

@@ -4,7 +4,9 @@ package jail_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -16,6 +18,7 @@ import (
 	"time"
 
 	"golang.org/x/net/nettest"
+	"golang.org/x/sys/unix"
 
 	"oubliette/jail"
 	"oubliette/policy"
@@ -234,6 +237,139 @@ func TestWrittenBeforeExit(t *testing.T) {
 	})
 	netGuest(t, &jail.Jail{}, loopback, "leave", address)
 	wait()
+}
+
+func init() {
+	guests["abandon"] = abandonGuest
+	guests["endure"] = endureGuest
+}
+
+// abandonGuest writes as much as its argument takes, closes the connection and
+// lives on.
+func abandonGuest(args []string) {
+	c, err := net.Dial("tcp", args[0])
+	check(err)
+	check(c.SetWriteDeadline(time.Now().Add(time.Second)))
+	if n, err := flood(c); err == nil {
+		panic(n)
+	}
+	check(c.Close())
+	fmt.Println("closed")
+	time.Sleep(time.Hour)
+}
+
+// closing tells of its Close.
+type closing struct {
+	net.Conn
+	closed func()
+}
+
+func (c closing) Close() error {
+	c.closed()
+	return c.Conn.Close()
+}
+
+// deadlines tells of a write deadline, which has come at once.
+type deadlines struct {
+	net.Conn
+	set func(time.Time)
+}
+
+func (c deadlines) SetWriteDeadline(at time.Time) error {
+	c.set(at)
+	return c.Conn.SetWriteDeadline(time.Now())
+}
+
+// TestAbandoned: a connection that a living guest has closed ends at the host, too,
+// though the peer does not take what was written, whether it then says something and
+// resets, or nothing for ever.
+func TestAbandoned(t *testing.T) {
+	for _, silent := range []bool{false, true} {
+		l := must(net.Listen("tcp", "127.0.0.1:0"))
+		defer l.Close()
+		ended := make(chan struct{})
+		var once sync.Once
+		var given time.Duration
+		j := &jail.Jail{Dial: func(context.Context, string, string) (net.Conn, error) {
+			c, err := net.Dial("tcp", l.Addr().String())
+			if silent {
+				c = deadlines{c, func(at time.Time) { given = time.Until(at) }}
+			}
+			return closing{c, func() { once.Do(func() { close(ended) }) }}, err
+		}}
+		cmd := guestCommand("abandon", "a.test:1")
+		cmd.Path = "/exe"
+		out := must(cmd.StdoutPipe())
+		proc, err := j.Spawn(cmd, netPolicy(policy.Net{Allow: []string{"a.test:1"}}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := must(l.Accept()).(*net.TCPConn)
+		if _, err := io.ReadFull(out, make([]byte, len("closed\n"))); err != nil {
+			t.Fatal(err)
+		}
+		if !silent {
+			_, _ = io.WriteString(c, "late")
+			time.Sleep(200 * time.Millisecond)
+			_ = c.SetLinger(0)
+			_ = c.Close()
+		}
+		select {
+		case <-ended:
+		case <-time.After(10 * time.Second):
+			t.Errorf("silent %v: the host's side is not closed", silent)
+		}
+		_ = proc.Kill()
+		_ = proc.Wait()
+		_ = c.Close()
+		if silent && (given < time.Minute || given > 3*time.Minute) {
+			t.Errorf("a peer that takes nothing has %v", given)
+		}
+	}
+}
+
+// endureGuest writes after the other side has said its last, as long as that is taken.
+func endureGuest(args []string) {
+	c, err := net.Dial("tcp", args[0])
+	check(err)
+	_, err = io.Copy(io.Discard, c)
+	check(err)
+	for err == nil {
+		_, err = c.Write(make([]byte, 4096))
+		time.Sleep(time.Millisecond)
+	}
+	fmt.Println(errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET))
+}
+
+// TestResetAfterEnd: a reset that comes behind the end of what the peer sent ends the
+// guest's writing.
+func TestResetAfterEnd(t *testing.T) {
+	address, wait := accepted(t, func(c *net.TCPConn) {
+		_ = c.CloseWrite()
+		_, _ = c.Read(make([]byte, 1))
+		_ = c.SetLinger(0)
+	})
+	if got := netGuest(t, &jail.Jail{}, loopback, "endure", address); got != "true\n" {
+		t.Error(got)
+	}
+	wait()
+}
+
+// TestEmptyWrite: a write of nothing at the other end of a net.Pipe is nothing.
+func TestEmptyWrite(t *testing.T) {
+	j := &jail.Jail{Dial: func(context.Context, string, string) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		go func() {
+			defer ours.Close()
+			for _, s := range []string{"", "he", "", "", "llo"} {
+				_, _ = io.WriteString(ours, s)
+			}
+		}()
+		return theirs, nil
+	}}
+	if got := netGuest(t, j, policy.Net{Allow: []string{"a.test:1"}}, "dials", "tcp/a.test:1"); got != "tcp/a.test:1 \"hello\" <nil>\n" {
+		t.Error(got)
+	}
 }
 
 // proxyGuest connects whoever comes to its port with its other argument.

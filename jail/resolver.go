@@ -17,6 +17,7 @@ import (
 	"oubliette/emulate/vnet"
 	"oubliette/internal/dns"
 	"oubliette/internal/recording"
+	"oubliette/policy"
 )
 
 const dnsPort = 53
@@ -78,10 +79,13 @@ func (o *outside) answer(msg []byte, reply func([]byte)) {
 		return
 	}
 	_, isIP := netip.ParseAddr(q.Name)
+	_, _, isName := policy.SplitAllow(q.Name + ":1")
 	switch {
 	case q.Name == "localhost" || strings.HasSuffix(q.Name, ".localhost"): // RFC 6761
 		reply(q.Reply(dns.OK, []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}))
 	case isIP == nil:
+		reply(q.Reply(dns.NoName, nil))
+	case o.host && isName != nil: // whoever dials it may take it for an address, or for more than a name
 		reply(q.Reply(dns.NoName, nil))
 	case o.rules[q.Name] != nil, o.host && !o.lookup && q.Addresses:
 		addrs := o.standsFor(q.Name)

@@ -180,6 +180,7 @@ func (o *outside) handPacket(packet net.PacketConn, conn net.Conn) (vnet.Socket,
 	o.run(func() {
 		defer o.release()
 		for d := range p.out {
+			o.sent(d.data)
 			if p.conn != nil {
 				_, _ = p.conn.Write(d.data)
 			} else {
@@ -194,7 +195,7 @@ func (o *outside) handPacket(packet net.PacketConn, conn net.Conn) (vnet.Socket,
 
 // Send is vnet.Sender.
 func (p *packets) Send(_ *vnet.UDP, to netip.AddrPort, data []byte) error {
-	if len(p.out) < cap(p.out) && p.o.w.streams.whole(len(data)) { // else it is lost
+	if len(p.out) < cap(p.out) && p.o.mayWait(data) { // else it is lost
 		p.out <- packetOut{to, data}
 	}
 	return nil

@@ -11,14 +11,16 @@ import (
 // Net is what of the network a jail has beside its own loopback. The zero Net is
 // nothing: no address outside can be named, and no name has one.
 type Net struct {
-	// Host lets the guest connect to any address through the host, but for the
-	// host's own loopback, which only Allow opens: 127.0.0.1 is the jail's.
+	// Host lets the guest connect to any address through the host, those of the
+	// host's own network included (10.0.0.0/8, 169.254.169.254), but for its
+	// loopback, which only Allow opens: 127.0.0.1 is the jail's.
 	Host bool `json:"host,omitempty"`
-	// Allow lists what the guest may connect to, as "name:port"; the port * is
-	// any. A name is what the host's resolver makes of it when the guest
-	// connects. An IP address ("10.0.0.5:80", "[2001:db8::1]:443") is that
-	// address; one of the loopback, and "localhost", is the host's, where the
-	// guest does not listen itself.
+	// Allow lists what the guest may connect to, as "name:port", by TCP and by UDP;
+	// the port * is any. A name is what the host's resolver makes of it when the
+	// guest connects, be that the host's loopback or an address of its own network:
+	// who answers for the name says where. An IP address ("10.0.0.5:80",
+	// "[2001:db8::1]:443") is that address; one of the loopback, and "localhost", is
+	// the host's, where the guest does not listen itself.
 	Allow []string `json:"allow,omitempty"`
 	// Publish are addresses of the host whose connections come to a guest's port.
 	Publish []Publish `json:"publish,omitempty"`

@@ -27,6 +27,6 @@
 // the calls and does the waiting.
 //
 // Descriptors in flight are counted and bounded, and those that nobody can
-// receive any more are found and closed; see [Net.Collect]. Not there: MSG_OOB,
-// TIME_WAIT, raw sockets, pidfd messages, and other families.
+// receive any more are found and closed; see [Net.Collect]. Not there: MSG_OOB
+// of AF_UNIX, TIME_WAIT, raw sockets, pidfd messages, and other families.
 package vnet

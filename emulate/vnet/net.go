@@ -36,8 +36,10 @@ type Net struct {
 	abstract map[abstractName]*Unix
 	paths    map[vfs.Node]*Unix
 	lastAuto uint32
-	netlinks map[*Netlink]bool
 	unix     map[*Unix]bool
+
+	netlinks     map[*Netlink]bool
+	netlinkPorts map[netlinkPort]bool
 
 	ports    [portTables]portTable
 	lastPort int

@@ -71,25 +71,38 @@ func (s *Netlink) Close() error {
 	s.net.bytes -= s.queued
 	s.queue, s.queued = nil, 0
 	delete(s.net.netlinks, s)
+	if s.bound {
+		delete(s.net.netlinkPorts, netlinkPort{s.protocol, s.port})
+	}
 	s.waiters.Wake()
 	return nil
 }
 
-// taken reports whether another socket of the protocol has the port.
-func (s *Netlink) taken(port uint32) bool {
-	for o := range s.net.netlinks {
-		if o.bound && o.port == port && o.protocol == s.protocol {
-			return true
-		}
+// netlinkPort is what only one socket can be bound to.
+type netlinkPort struct {
+	protocol int
+	port     uint32
+}
+
+// take binds s to a port, which it keeps until it is closed, if no other has it.
+func (s *Netlink) take(port uint32) {
+	key := netlinkPort{s.protocol, port}
+	if s.port, s.bound = port, !s.net.netlinkPorts[key]; !s.bound {
+		return
 	}
-	return false
+	if s.net.netlinkPorts == nil {
+		s.net.netlinkPorts = make(map[netlinkPort]bool)
+	}
+	s.net.netlinkPorts[key] = true
 }
 
 // autobind is netlink_autobind: the process's id, then negative ones.
 func (s *Netlink) autobind() {
 	const rover = math.MaxUint32 - 4096
 	for port, next := s.pid, uint32(rover); !s.bound; port, next = next, next-1 {
-		s.port, s.bound = port, port != 0 && !s.taken(port)
+		if port != 0 {
+			s.take(port)
+		}
 	}
 }
 
@@ -116,8 +129,7 @@ func (s *Netlink) Bind(addr []byte) error {
 	case !s.bound && port == 0:
 		s.autobind()
 	case !s.bound:
-		s.port, s.bound = port, !s.taken(port)
-		if !s.bound {
+		if s.take(port); !s.bound {
 			return unix.EADDRINUSE
 		}
 	}

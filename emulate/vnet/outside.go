@@ -203,17 +203,20 @@ func (n *Net) NewPacket(local, remote netip.AddrPort, given Sender) (*UDP, error
 	return u, nil
 }
 
-// Arrive is a datagram from outside.
+// Arrive is a datagram from outside. One that the socket cannot have is lost.
 func (s *UDP) Arrive(from netip.AddrPort, data []byte) {
-	if s.dead || s.state == established && s.remote != from {
+	if s.dead || s.state == established && s.remote != from || !from.IsValid() || s.family == unix.AF_INET && !from.Addr().Is4() {
 		return
 	}
 	s.deliver(&datagram{from: from, to: s.local, data: data, at: s.net.now()})
 }
 
-// Refused is what ICMP tells a socket that is connected.
-func (s *UDP) Refused(err unix.Errno) {
-	if s.state == established && !s.dead {
+// Refused is what ICMP tells of an address that s has sent to: udp_err finds the
+// socket as one that may receive from there.
+func (s *UDP) Refused(from netip.AddrPort, err unix.Errno) {
+	switch {
+	case s.dead, s.state == established && s.remote != from:
+	case s.state == established, s.ints[option{unix.IPPROTO_IP, unix.IP_RECVERR}] != 0:
 		s.err = err
 		s.waiters.Wake()
 	}

@@ -24,7 +24,7 @@ const (
 // the reference.
 type TCP struct {
 	inet
-	peer *TCP // the other end; it stays when that is dead
+	peer *TCP // the other end; a dead one stays, and has none itself
 
 	queue  [][]byte // what came and was not read
 	off    int      // of queue[0]
@@ -137,7 +137,7 @@ func (s *TCP) Close() error {
 	if s.local.Port() != 0 {
 		s.leave()
 	}
-	s.state, s.shut = closed, shutBoth
+	s.state, s.shut, s.peer = closed, shutBoth, nil
 	s.purge()
 	s.waiters.Wake()
 	return nil

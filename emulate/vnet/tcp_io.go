@@ -22,8 +22,8 @@ func (s *TCP) writable() bool {
 	return s.sndbuf-u >= u/2 && !s.full()
 }
 
-// full says that s must wait because the jail's sockets hold too much; a little
-// each may always have, so that none waits for ever.
+// full says that s must wait because the jail's sockets hold too much; a page each
+// may always have, so that none waits for ever.
 func (s *TCP) full() bool {
 	return s.net.bytes >= maxBytes && s.peer != nil && s.peer.queued >= pageSize
 }
@@ -54,7 +54,12 @@ func (s *TCP) HasRoom() error {
 }
 
 // Segment is in [Stream].
-func (s *TCP) Segment(n uint64) int { return int(min(n, tcpSegment)) }
+func (s *TCP) Segment(n uint64) int {
+	if s.net.bytes >= maxBytes {
+		return int(min(n, pageSize))
+	}
+	return int(min(n, tcpSegment))
+}
 
 // DeliverNext is in [Stream]. A peer that is closed, or has shut down both
 // directions, answers with a RST (tcp_rcv_state_process).
@@ -151,15 +156,16 @@ func (s *TCP) Receive(r *Received, t Take) error {
 	return s.ran(r, t)
 }
 
-// consume takes n bytes of the first piece away.
+// consume takes n bytes of the first piece away, whose memory is free when none is
+// left.
 func (s *TCP) consume(n int) {
 	s.off += n
 	s.queued -= n
 	if s.urgent.at -= n; s.urgent.at < 0 {
 		s.urgent = urgent{}
 	}
-	s.net.bytes -= n
 	if s.off == len(s.queue[0]) {
+		s.net.bytes -= s.off
 		s.queue[0], s.off = nil, 0
 		if s.queue = s.queue[1:]; len(s.queue) == 0 {
 			s.queue = nil
@@ -193,7 +199,7 @@ func (s *TCP) ran(r *Received, t Take) error {
 
 // purge drops what nobody will read.
 func (s *TCP) purge() {
-	s.net.bytes -= s.queued
+	s.net.bytes -= s.off + s.queued
 	s.queue, s.off, s.queued, s.urgent = nil, 0, 0, urgent{}
 }
 

@@ -166,9 +166,8 @@ func (s *UDP) Send(p, data []byte, o *Outgoing) error {
 	}
 	if found := s.udpAt(to, d.from); found != nil && s.Given == nil {
 		found.deliver(&d)
-	} else if err := s.send(to, data); err == unix.ECONNREFUSED && (s.state == established || s.ints[option{unix.IPPROTO_IP, unix.IP_RECVERR}] != 0) {
-		s.err = unix.ECONNREFUSED // what ICMP tells
-		s.waiters.Wake()
+	} else if s.send(to, data) == unix.ECONNREFUSED {
+		s.Refused(to, unix.ECONNREFUSED)
 	}
 	return nil
 }

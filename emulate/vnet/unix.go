@@ -17,7 +17,7 @@ type Unix struct {
 	base
 	addr *address
 	owns bool  // addr is in the tables under this socket
-	peer *Unix // dead ones stay, except of datagram sockets
+	peer *Unix // a dead one stays, and has none itself
 
 	queue    []*message
 	pending  []*Unix // connected, not accepted
@@ -148,6 +148,7 @@ func (s *Unix) close(unaccepted bool) {
 			p.waiters.Wake()
 		}
 		p.room.Remove(&s.relay)
+		s.peer = nil
 	}
 	s.room.Wake()
 	s.purge()
