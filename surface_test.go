@@ -18,7 +18,7 @@ func TestSurface(t *testing.T) {
 	for _, row := range emulate.Calls() {
 		args[row.Name] = strings.Fields(row.Args)
 	}
-	const mapAnonymous = 0x20
+	const mapAnonymous, mapHugeTLB = 0x20, 0x40000
 	for _, c := range []struct {
 		name string
 		p    policy.Policy
@@ -43,9 +43,11 @@ func TestSurface(t *testing.T) {
 		for bit := range 64 { // the descriptor of mmap is looked at without MAP_ANONYMOUS
 			flags := uint64(1) << bit
 			for _, flags := range []uint64{flags, ^flags} {
-				d := c.p.Lookup("mmap", [6]uint64{0, 4096, 3, flags, 7, 0})
-				if allowed := d.Action == policy.Allow; allowed != (flags&mapAnonymous != 0) {
-					t.Errorf("%s: mmap with flags %#x is allowed: %v", c.name, flags, allowed)
+				for _, flags := range []uint64{flags, flags &^ mapHugeTLB} {
+					d := c.p.Lookup("mmap", [6]uint64{0, 4096, 3, flags, 7, 0})
+					if allowed := d.Action == policy.Allow; allowed != (flags&(mapAnonymous|mapHugeTLB) == mapAnonymous) {
+						t.Errorf("%s: mmap with flags %#x is allowed: %v", c.name, flags, allowed)
+					}
 				}
 			}
 		}

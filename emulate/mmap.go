@@ -51,6 +51,9 @@ func (s *System) Mapped(a fdtable.Arena, off int64) (e *vfs.Dentry, at int64, ok
 func mmap(c *Call) (uint64, error) {
 	length, prot, flags, fd, offset := c.Size(1), c.Int(2), c.Int(3), c.FD(4), c.Size(5)
 	if flags&unix.MAP_ANONYMOUS != 0 {
+		if flags&unix.MAP_HUGETLB != 0 { // the host's are not for guests
+			return 0, unix.ENOMEM
+		}
 		return c.Kernel()
 	}
 	if offset%pageSize != 0 {

@@ -107,6 +107,11 @@ func TestMmap(t *testing.T) {
 	if _, errno := g.Call("mincore", 1<<20, 4096, vec); errno != unix.ENOMEM {
 		t.Errorf("mincore of nothing: %v", errno)
 	}
+	asked := len(g.Machine.Natives)
+	_, errno := g.Call("mmap", nil, 2<<20, unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_HUGETLB, -1, 0)
+	if errno != unix.ENOMEM || len(g.Machine.Natives) != asked {
+		t.Errorf("mmap of huge pages: %s, the kernel was asked %v", unix.ErrnoName(errno), g.Machine.Natives[asked:])
+	}
 	if _, errno := g.Call("madvise", shared, 4096, 100); errno != unix.EINVAL {
 		t.Errorf("MADV_HWPOISON: %v", errno)
 	}

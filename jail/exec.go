@@ -92,7 +92,7 @@ func (t *thread) load(r emulate.ExecRequest, state emulate.SignalState) error {
 		n.discard()
 		return err
 	}
-	if t.dead || w.ended {
+	if w.ended || t.killed() {
 		n.discard()
 		return emulate.ErrGone
 	}

@@ -92,6 +92,14 @@ func TestKilledInExec(t *testing.T) {
 	}
 }
 
+// TestShotInExec: SIGKILL ends a process whose next image is being loaded.
+func TestShotInExec(t *testing.T) {
+	watchdog(t, time.Minute)
+	if got := jailed(t, &jail.Jail{}, exec.Command(guestProgram(t, "restless"), "shot"), policy.Prison()); got != (result{}) {
+		t.Errorf("%+v", got)
+	}
+}
+
 // TestOrphans: of a process killed while it forked nothing stays on the host.
 func TestOrphans(t *testing.T) {
 	before := len(guestProcesses(t))

@@ -182,6 +182,7 @@ func TestLimitsAreTight(t *testing.T) {
 		"tables":      {policy.Limits{Memory: 256 * mib}, hogged{Limit: "memory"}},
 		"last":        {policy.Limits{Memory: 256 * mib}, hogged{Limit: "memory", Memory: (282 - 180) * mib}}, // of the last
 		"disk mapped": {policy.Limits{Disk: 256 * mib}, hogged{Limit: "disk", Memory: 282 * mib}},
+		"disk read":   {policy.Limits{Disk: 256 * mib}, hogged{Limit: "disk", Memory: 282 * mib}},
 		"cpu":         {policy.Limits{CPU: time.Second}, hogged{Limit: "cpu", CPU: 2 * time.Second}},
 		"cpu deaf":    {policy.Limits{CPU: time.Second}, hogged{Limit: "cpu", CPU: 2 * time.Second}},
 		"cpu family":  {policy.Limits{CPU: time.Second}, hogged{Limit: "cpu", CPU: 2 * time.Second}},

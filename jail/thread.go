@@ -146,11 +146,21 @@ func (t *thread) kill() {
 	}
 }
 
+// killed reports that a stopped thread dies: of SIGKILL, or with its process. That is
+// known before its status comes.
+func (t *thread) killed() bool {
+	if t.tid == 0 { // task 1 before its first image
+		return t.dead
+	}
+	_, err := ptrace.SigMask(t.tid)
+	return err == unix.ESRCH
+}
+
 // end kills a process whose thread a handler has given up, but not one that dies
 // already: while it would dump core, SIGKILL takes the place of the signal that it
 // dies of (kernel/signal.c:complete_signal).
 func (t *thread) end() {
-	if _, err := ptrace.SigMask(t.tid); err != unix.ESRCH {
+	if !t.killed() {
 		t.kill()
 	}
 }

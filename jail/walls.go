@@ -219,12 +219,20 @@ func (s *walls) late(b *stub.Batch, n *newImage, ids hostIDs) {
 		s.call(b, n, "landlock", unix.SYS_LANDLOCK_RESTRICT_SELF, ruleset, 0)
 		s.call(b, n, "landlock", unix.SYS_CLOSE, ruleset)
 	}
-	// No descriptor can be made any more; those there are stay. A core would be a
-	// file of the host's. The guest's own limits are kept and shown.
+	// No descriptor can be made any more; those there are stay. The guest's own limits
+	// are kept and shown.
 	none := b.Data(make([]byte, 16))
-	for _, r := range []uint64{unix.RLIMIT_NOFILE, unix.RLIMIT_CORE, unix.RLIMIT_FSIZE, unix.RLIMIT_MSGQUEUE} {
+	for _, r := range []uint64{unix.RLIMIT_NOFILE, unix.RLIMIT_FSIZE, unix.RLIMIT_MSGQUEUE} {
 		b.Call(unix.SYS_PRLIMIT64, 0, r, none, 0)
 	}
+	// A core would be a file of the host's, or what a program of the host's reads, as
+	// root maybe: that one the kernel starts even at 0, but not at 1, which is too few
+	// bytes for a file, too (core(5), fs/coredump.c).
+	core := make([]byte, 16)
+	if n.owner.w.hostLimits[unix.RLIMIT_CORE].Max > 0 {
+		core[0], core[8] = 1, 1
+	}
+	b.Call(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_CORE, b.Data(core), 0)
 }
 
 // check takes note of what the first batch could put up.

@@ -120,7 +120,7 @@ func wallFacts(pid int) map[string]bool {
 		"no-new-privs": has(status, "NoNewPrivs: 1"),
 		"capabilities": has(status, "CapInh: 0000000000000000 CapPrm: 0000000000000000 CapEff: 0000000000000000"),
 		"nobody":       has(status, "Uid: 65534 65534 65534 65534 Gid: 65534 65534 65534 65534") && has(status, "Groups: NStgid:"),
-		"rlimits":      has(limits, "Max open files 0 0") && has(limits, "Max core file size 0 0") && has(limits, "Max file size 0 0"),
+		"rlimits":      has(limits, "Max open files 0 0") && has(limits, "Max core file size 1 1") && has(limits, "Max file size 0 0"),
 		"non-dumpable": st.Uid == 0, // of /proc/PID of a process that is not root's
 		"empty-root":   true,
 	}

@@ -56,7 +56,7 @@ func ExampleNative() {
 		fmt.Println(r)
 	}
 	// Output:
-	// allow mmap if arg3&0x20 == 0x20 # @memory: memory with no file behind it
+	// allow mmap if arg3&0x40020 == 0x20 # @memory: memory with no file behind it
 	// allow munmap mprotect brk # @memory: the guest's own mappings; those of the arena cannot become writable
 }
 

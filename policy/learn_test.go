@@ -63,10 +63,10 @@ func TestLearnCalls(t *testing.T) {
 		{"no handler", []policy.CallUse{{Call: "userfaultfd", Rule: p.Lookup("userfaultfd", [6]uint64{}).Rule, Missing: true}},
 			[]string{"deny ENOSYS userfaultfd"}},
 		{"native with the rule's conditions", []policy.CallUse{use(p, "mmap", [6]uint64{3: 0x22}), use(p, "mmap", [6]uint64{3: 2}, low(2, 1), low(3, 2))},
-			[]string{"emulate mmap if arg2&0xffffffff == 0x1 and arg3&0xffffffff == 0x2", "allow mmap if arg3&0x20 == 0x20"}},
+			[]string{"emulate mmap if arg2&0xffffffff == 0x1 and arg3&0xffffffff == 0x2", "allow mmap if arg3&0x40020 == 0x20"}},
 		{"what timing decides", []policy.CallUse{use(p, "futex", [6]uint64{1: 128}), use(p, "rt_sigaction", [6]uint64{2}), use(p, "epoll_ctl", [6]uint64{})}, []string{
 			"deny EPERM tgkill", // as p does
-			"emulate epoll_ctl epoll_pwait epoll_wait", "allow brk mprotect munmap", "allow madvise if arg2&0xffffffff < 0x64", "allow mmap if arg3&0x20 == 0x20",
+			"emulate epoll_ctl epoll_pwait epoll_wait", "allow brk mprotect munmap", "allow madvise if arg2&0xffffffff < 0x64", "allow mmap if arg3&0x40020 == 0x20",
 			"emulate gettid", "allow exit exit_group membarrier rseq sched_yield set_robust_list", "allow arch_prctl if arg0&0xffffffff == 0x1002",
 			"allow arch_prctl if arg0&0xffffffff == 0x1003", "allow futex if arg1&0xfffffe7f == 0x0", "allow futex if arg1&0xfffffe7f == 0x1",
 			"allow futex if arg1&0xfffffe7f == 0x3", "allow futex if arg1&0xfffffe7f == 0x4", "allow futex if arg1&0xfffffe7f == 0x5",

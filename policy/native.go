@@ -5,6 +5,7 @@ const (
 	intBits = 0xffffffff // what the kernel sees of an int argument
 
 	mapAnonymous = 0x20
+	mapHugeTLB   = 0x40000
 	madvHWPoison = 100
 	sigchld      = 17
 	archSetFS    = 0x1002
@@ -31,6 +32,8 @@ var futexOps = []struct {
 // What is left out on purpose, though it looks as harmless:
 //   - mremap and remap_file_pages move a mapping to another offset of the arena,
 //     which is another file; mincore tells what others read of shared files.
+//   - mmap with MAP_HUGETLB takes pages that the host has set aside for others, and
+//     that no limit counts.
 //   - clone, fork, vfork, execve: the warden keeps the process tree.
 //   - restart_syscall run natively turns every restart into EINTR, and
 //     rt_sigtimedwait shows the warden's real process id.
@@ -40,7 +43,7 @@ var futexOps = []struct {
 // and uprobe (kernel/seccomp.c), and end them with SIGILL or an error where no probe is.
 func Native() []Rule {
 	rules := []Rule{
-		allow("memory with no file behind it", "mmap").when(3, mapAnonymous, "==", mapAnonymous),
+		allow("memory with no file behind it", "mmap").when(3, mapAnonymous|mapHugeTLB, "==", mapAnonymous),
 		allow("the guest's own mappings; those of the arena cannot become writable", "munmap", "mprotect", "brk"),
 		allow("advice about the guest's own pages", "madvise").when(2, intBits, "<", madvHWPoison),
 		{Calls: []string{"madvise"}, Action: Deny, Errno: "EINVAL",

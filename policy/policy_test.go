@@ -225,7 +225,7 @@ func TestDiff(t *testing.T) {
 		want   string
 	}{
 		"action": {func(p *policy.Policy) { p.Calls[3].Action = policy.Kill },
-			"- allow mmap if arg3&0x20 == 0x20 # @memory: memory with no file behind it\n+ kill mmap if arg3&0x20 == 0x20 # @memory: memory with no file behind it"},
+			"- allow mmap if arg3&0x40020 == 0x20 # @memory: memory with no file behind it\n+ kill mmap if arg3&0x40020 == 0x20 # @memory: memory with no file behind it"},
 		"condition": {func(p *policy.Policy) { p.Calls[2].When = rule.When },
 			"- emulate @poll # waiting until a descriptor is ready\n+ emulate @poll if arg0 == 0x3 # waiting until a descriptor is ready"},
 		"calls": {func(p *policy.Policy) { p.Calls[0].Calls = []string{"read", "write"} },
@@ -380,6 +380,7 @@ func TestNative(t *testing.T) {
 		{"arch_prctl", [6]uint64{0x1002}, policy.Allow},
 		{"arch_prctl", [6]uint64{bit32 + 0x1003}, policy.Allow},
 		{"arch_prctl", [6]uint64{0x1001}, policy.Emulate},
+		{"mmap", [6]uint64{0, 4096, 3, 0x40022, ^uint64(0)}, policy.Emulate}, // MAP_HUGETLB
 		{"madvise", [6]uint64{0, 0, 4}, policy.Allow},
 		{"madvise", [6]uint64{0, 0, 100}, policy.Deny},
 		{"madvise", [6]uint64{0, 0, bit32 + 101}, policy.Deny},

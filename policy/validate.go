@@ -37,6 +37,8 @@ var mustStop = map[string]string{
 	"fork": "its child must be known to the warden", "vfork": "its child must be known to the warden",
 	"mremap": "it reaches other files of the arena", "remap_file_pages": "it reaches other files of the arena",
 	"execve": "the warden loads programs", "execveat": "the warden loads programs",
+	"pause":   "with it a new process says that it is loaded",
+	"setpgid": "the warden waits for a process group", "setsid": "the warden waits for a process group",
 	"seccomp": "a filter of the guest's own can hide calls from the warden",
 	"ptrace":  "it reaches the host's processes", "restart_syscall": "only the warden knows what it restarts",
 	"io_uring_setup": "its calls pass no filter", "io_uring_enter": "its calls pass no filter",

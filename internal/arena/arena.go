@@ -123,13 +123,13 @@ func (a *Arena) Foreign(n int64) error {
 	return nil
 }
 
-// Shared reports that guests may have mappings to write: that Full was asked.
+// Shared reports that guests may have mappings, whose pages nobody else counts: also
+// of one to read, what is read of a hole is a page.
 func (a *Arena) Shared() bool { return a.shared.Load() }
 
 // Full reports that the arena holds its Limit: then no more writable mappings
-// should be made, whose pages nobody else counts.
+// should be made.
 func (a *Arena) Full() bool {
-	a.shared.Store(true)
 	if a.Limit <= 0 {
 		return false
 	}
@@ -146,6 +146,7 @@ func (a *Arena) Full() bool {
 
 // Alloc gives an empty slot. ENFILE when all are taken.
 func (a *Arena) Alloc() (Slot, error) {
+	a.shared.Store(true)
 	if len(a.free) == 0 && a.next == MaxSlots {
 		a.Reclaim()
 	}

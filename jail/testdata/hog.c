@@ -172,14 +172,19 @@ static int descriptors(char *program)
 	return 3;
 }
 
-/* Pages of a file without blocks. */
-static int mapped(size_t size)
+/* Pages of a file without blocks, written or read. */
+static int mapped(size_t size, int write)
 {
 	int fd = open("sparse", O_CREAT | O_RDWR, 0600);
-	char *p = ftruncate(fd, size) ? MAP_FAILED : mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	volatile char *p = ftruncate(fd, size) ? MAP_FAILED
+		: mmap(NULL, size, PROT_READ | (write ? PROT_WRITE : 0), write ? MAP_SHARED : MAP_PRIVATE, fd, 0);
 	if (p == MAP_FAILED)
 		return errno;
-	memset(p, 1, size);
+	if (write)
+		memset((char *)p, 1, size);
+	else
+		for (size_t at = 0; at < size; at += 4096)
+			(void)p[at];
 	return 0;
 }
 
@@ -247,8 +252,8 @@ int main(int argc, char **argv)
 		_exit(crowd());
 	if (!strcmp(how, "descriptors ways"))
 		_exit(descriptors(argv[0]));
-	if (!strcmp(how, "disk mapped"))
-		return mapped(1024 * MIB);
+	if (!strcmp(how, "disk mapped") || !strcmp(how, "disk read"))
+		return mapped(1024 * MIB, how[5] == 'm');
 	if (argc > 2) {
 		while (one(how, count) >= 0)
 			count++;

@@ -159,10 +159,37 @@ static void killed(void) {
 	_exit(0);
 }
 
+// alone replaces itself without end.
+static void alone(void) {
+	char *argv[] = {self, "shot", "alone", 0};
+	execve(self, argv, argv + 3);
+	_exit(1);
+}
+
+// shot kills such processes and waits for them.
+static void shot(void) {
+	alarm(20);
+	for (int i = 0; i < 30; i++) {
+		pid_t pid = fork();
+		if (pid == 0)
+			alone();
+		nap(1000 + rand() % 2000);
+		kill(pid, SIGKILL);
+		int status;
+		if (waitpid(pid, &status, 0) != pid || !WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
+			_exit(2);
+	}
+	_exit(0);
+}
+
 int main(int argc, char **argv) {
 	static const struct { const char *name; int n; void (*fn)(int); } ways[] = {
 		{"threads", 2, threads}, {"execs", 2, execs}, {"forks", 3, forks}, {"asleep", 8, asleep}, {"stops", 2, stops}, {"maps", 3, maps}};
 	self = argv[0];
+	if (argc == 2 && !strcmp(argv[1], "shot"))
+		shot();
+	if (argc == 3 && !strcmp(argv[2], "alone"))
+		alone();
 	if (argc == 2 && !strcmp(argv[1], "killed"))
 		killed();
 	if (argc > 2) // replaced
