@@ -107,7 +107,7 @@ type Warm struct{ p *parts }
 func KeepWarm() (*Warm, error) {
 	p, err := acquireParts()
 	if err != nil {
-		return nil, err
+		return nil, spawnError(err)
 	}
 	return &Warm{p}, nil
 }
