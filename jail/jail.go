@@ -24,8 +24,9 @@ import (
 // may be used by many Spawns at once and must not be changed meanwhile.
 type Jail struct {
 	// Mounts are file systems by absolute guest path, mounted read-only over
-	// the policy's: an embed.FS, a zip.Reader, an fstest.MapFS, os.DirFS. Where
-	// a file system tells no execute permission at all, its files have it.
+	// the policy's: an embed.FS, a zip.Reader, an fstest.MapFS, os.DirFS. A file
+	// whose mode is 0, 0444 or 0666, which is what those that keep none say, may be
+	// executed, but not of os.DirFS.
 	Mounts map[string]fs.FS
 
 	// Nodes are inodes by absolute guest path: files and directories that Go

@@ -270,8 +270,8 @@ func (p *Process) Stats() Stats {
 }
 
 // Tree is the guest's file tree, during the run and after it. It is read with
-// the rights of the caller, mounts included; /proc and /dev are empty after the
-// end.
+// the rights of the caller, mounts included. Devices are there and cannot be read;
+// of /proc there is after the end what needs no process, and the first as a zombie.
 func (p *Process) Tree() fs.FS {
 	return vfs.FS(p.w.sys.FS.Root(), func(fn func()) { p.aside(fn) })
 }
