@@ -75,8 +75,8 @@ type Jail struct {
 	// "127.0.0.1:80", network "tcp", or "tcp4" or "tcp6" for a socket that takes one
 	// family. Connections of the host listener that it returns come to the guest
 	// until the guest stops listening, when the jail closes it. nil, nil: inside
-	// only. An error is EADDRINUSE, or EACCES, for the guest. It must return when
-	// ctx ends.
+	// only. An error is EACCES for the guest if it is fs.ErrPermission, EADDRINUSE
+	// else. It must return when ctx ends.
 	Listen func(ctx context.Context, network, address string) (net.Listener, error)
 
 	// Sockets are net.Conn, net.Listener and net.PacketConn values by the number
