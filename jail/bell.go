@@ -73,7 +73,6 @@ func (w *warden) emptyBell(pid int) error {
 
 // killBell ends the bell, which nobody rings any more.
 func (w *warden) killBell() {
-	w.proc.bellGone()
 	w.box.close()
 	if pid := w.box.bell; pid != 0 {
 		_ = unix.Kill(pid, unix.SIGKILL)
@@ -94,12 +93,12 @@ func (w *warden) reapAll() {
 	}
 }
 
-// bellGone takes cmd.Process back, for its pid will be another's.
-func (p *Process) bellGone() {
-	p.handles.Lock()
-	defer p.handles.Unlock()
-	if h := p.cmd.Process; h != nil {
-		_ = h.Release()
+// reapBell has cmd.Process know that the jail has ended, before its pid is another's.
+func (w *warden) reapBell() {
+	if h := w.proc.cmd.Process; h != nil && w.box.bell != 0 {
+		if _, err := h.Wait(); err != nil {
+			_ = h.Release()
+		}
 	}
 }
 
@@ -108,7 +107,9 @@ func (p *Process) bellGone() {
 func (w *warden) bellStopped(ws unix.WaitStatus) {
 	if ws.Exited() || ws.Signaled() { // cmd.Process.Kill
 		w.box.setBell(0)
-		w.proc.bellGone()
+		if h := w.proc.cmd.Process; h != nil {
+			_ = h.Release() // its pid will be another's
+		}
 		if !w.ended {
 			w.tape.note(recording.Event{What: "kill"})
 		}

@@ -11,7 +11,9 @@ import (
 	"math"
 	"os"
 	"os/exec"
+	"path"
 	"reflect"
+	"slices"
 	"strings"
 	"unsafe"
 
@@ -22,19 +24,20 @@ import (
 type command struct {
 	ctx     context.Context // nil: none
 	files   []*os.File      // descriptors 0, 1, 2, …; nil is /dev/null
-	close   []io.Closer     // ours or StdoutPipe's child ends: close once the guest has them
-	parents []io.Closer     // our ends of pipes, to close when copying is over
+	close   []io.Closer     // the guest's ends of pipes: close once it has them
+	parents []io.Closer     // the caller's, to close when copying is over
 	copies  []func() error  // copying goroutines to start
 }
 
 // readCommand turns cmd's streams into files. Fields that cannot be honoured
 // are an error.
 func readCommand(cmd *exec.Cmd) (*command, error) {
-	if cmd.Process != nil {
-		return nil, errors.New("exec.Cmd was started before")
-	}
-	if cmd.SysProcAttr != nil {
-		return nil, errors.New("exec.Cmd.SysProcAttr is about host processes; use policy.Identity and policy.Limits")
+	if a := cmd.SysProcAttr; a != nil {
+		for f, v := range reflect.ValueOf(*a).Fields() {
+			if !v.IsZero() {
+				return nil, fmt.Errorf("exec.Cmd.SysProcAttr.%s is about host processes; use policy.Identity and policy.Limits", f.Name)
+			}
+		}
 	}
 	c := &command{}
 	var err error
@@ -44,7 +47,10 @@ func readCommand(cmd *exec.Cmd) (*command, error) {
 	if c.ctx == nil && cmd.Cancel != nil {
 		return nil, errors.New("exec.Cmd.Cancel needs a command made by exec.CommandContext")
 	}
-	owned := cmdPipes(cmd)
+	if c.ctx != nil && c.ctx.Err() != nil {
+		return nil, c.ctx.Err()
+	}
+	c.pipes(cmd)
 	if err = c.stdin(cmd); err == nil {
 		err = c.stdout(cmd)
 	}
@@ -53,12 +59,22 @@ func readCommand(cmd *exec.Cmd) (*command, error) {
 		return nil, err
 	}
 	c.files = append(c.files, cmd.ExtraFiles...)
-	for _, f := range c.files {
-		if f != nil && owned[f] {
-			c.close = append(c.close, f)
+	return c, nil
+}
+
+// commandEnv is the guest's environment: of a variable the last value.
+func commandEnv(cmd *exec.Cmd) []string {
+	env := cmd.Env
+	if env == nil {
+		env = defaultEnv
+		if cmd.Dir != "" {
+			env = append(slices.Clip(env), "PWD="+path.Join("/", cmd.Dir))
 		}
 	}
-	return c, nil
+	if slices.ContainsFunc(env, func(s string) bool { return strings.Contains(s, "\x00") }) {
+		return env // which execve refuses
+	}
+	return (&exec.Cmd{Env: env}).Environ()
 }
 
 func (c *command) stdin(cmd *exec.Cmd) error {
@@ -187,23 +203,13 @@ func cmdContext(cmd *exec.Cmd) (context.Context, error) {
 	return ctx, nil
 }
 
-// cmdPipes returns the ends that StdinPipe, StdoutPipe and StderrPipe made for
-// the child. exec.Cmd.Start would close them, so we do.
-func cmdPipes(cmd *exec.Cmd) map[*os.File]bool {
-	owned := make(map[*os.File]bool)
-	list := reflect.ValueOf(cmd).Elem().FieldByName("childIOFiles")
-	if !list.IsValid() || list.Kind() != reflect.Slice {
-		return owned
-	}
-	for i := range list.Len() {
-		e := list.Index(i)
-		if e.Kind() == reflect.Interface && e.Elem().Kind() == reflect.Pointer {
-			for _, f := range []any{cmd.Stdin, cmd.Stdout, cmd.Stderr} {
-				if f, ok := f.(*os.File); ok && e.Elem().Pointer() == reflect.ValueOf(f).Pointer() {
-					owned[f] = true
-				}
-			}
+// pipes takes over what StdinPipe, StdoutPipe and StderrPipe made. exec.Cmd's Start and
+// Wait would close it, so we do.
+func (c *command) pipes(cmd *exec.Cmd) {
+	for name, to := range map[string]*[]io.Closer{"childIOFiles": &c.close, "parentIOPipes": &c.parents} {
+		f := reflect.ValueOf(cmd).Elem().FieldByName(name)
+		if f.IsValid() && f.Type() == reflect.TypeFor[[]io.Closer]() {
+			*to = append(*to, *(*[]io.Closer)(unsafe.Pointer(f.UnsafeAddr()))...)
 		}
 	}
-	return owned
 }

@@ -135,7 +135,13 @@
 // Every guest process is a child of the calling process that runs a one-page stub
 // in a memfd under a seccomp filter. SIGCHLD arrives for each of its stops; Go
 // programs ignore it, and [QuietStops] spares it. Children of other packages are never
-// waited for.
+// waited for. But whoever waits for any child, wait4(-1), as a reaper in process 1 of a
+// container does, takes the stops from the jail, which stands still then, as it takes
+// the ends of os/exec's commands: let it wait in a process of its own.
+//
+// A jail has a thread of the caller's, of which Go has 10,000 (debug.SetMaxThreads),
+// about ten descriptors, one for each host mount among them, and at least two
+// processes.
 //
 // # Second walls
 //

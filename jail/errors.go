@@ -103,9 +103,12 @@ var errKilled = errors.New("killed")
 
 // spawnError makes every error of Spawn an *Error.
 func spawnError(err error) error {
-	var e *Error
-	if errors.As(err, &e) {
-		return err
+	e := &Error{Op: "spawn", Err: err}
+	if !errors.As(err, &e) {
+		err = e
 	}
-	return &Error{Op: "spawn", Err: err}
+	if errors.Is(err, unix.EMFILE) { // wherever it was met
+		return &Error{Op: e.Op, Err: fmt.Errorf("%w: raise RLIMIT_NOFILE (ulimit -n)", e.Err)}
+	}
+	return err
 }

@@ -3,6 +3,7 @@
 package jail_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -117,8 +118,14 @@ func TestSpawnErrors(t *testing.T) {
 		{"no path", program(""), nil, "exec.Cmd has no Path"},
 		{"Dir missing", command(func(c *exec.Cmd) { c.Dir = "/none" }), unix.ENOENT, "cmd.Dir /none: no such file or directory: it must be a directory"},
 		{"Dir a file", command(func(c *exec.Cmd) { c.Dir = "/text" }), unix.ENOTDIR, "cmd.Dir /text: not a directory"},
-		{"SysProcAttr", command(func(c *exec.Cmd) { c.SysProcAttr = &syscall.SysProcAttr{} }), nil, "use policy.Identity and policy.Limits"},
+		{"SysProcAttr", command(func(c *exec.Cmd) { c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }), nil, "SysProcAttr.Setpgid is about host processes; use policy.Identity and policy.Limits"},
 		{"Cancel", command(func(c *exec.Cmd) { c.Cancel = func() error { return nil } }), nil, "made by exec.CommandContext"},
+		{"cancelled", func(*jail.Jail, *policy.Policy) *exec.Cmd {
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			return exec.CommandContext(ctx, "/good")
+		}, context.Canceled, "cmd: context canceled"},
+		{"nil", func(*jail.Jail, *policy.Policy) *exec.Cmd { return nil }, nil, "the exec.Cmd is nil"},
 		{"started", func(*jail.Jail, *policy.Policy) *exec.Cmd { return ran }, nil, "was started before"},
 		{"Stdin closed", command(func(c *exec.Cmd) { c.Stdin = closed }), os.ErrClosed, "descriptor 0: file already closed"},
 		{"ExtraFiles closed", command(func(c *exec.Cmd) { c.ExtraFiles = []*os.File{closed} }), os.ErrClosed, "descriptor 3: "},
@@ -146,6 +153,7 @@ func TestSpawnErrors(t *testing.T) {
 		{"nil Node", with(func(j *jail.Jail) { j.Nodes = map[string]vfs.Node{"/n": nil} }), nil, "the Node is nil"},
 		{"handler name", with(func(j *jail.Jail) { j.Handlers = map[string]emulate.Handler{"opennat": nil} }), nil, `no system call is named "opennat"`},
 		{"nil handler", with(func(j *jail.Jail) { j.Handlers = map[string]emulate.Handler{"openat": nil} }), nil, "the handler of openat is nil"},
+		{"clock that panics", with(func(j *jail.Jail) { j.Clock = func() time.Time { panic("boom") } }), nil, "panic: boom"},
 		{"two clocks", func(j *jail.Jail, p *policy.Policy) *exec.Cmd {
 			j.Clock, p.Time.Start = time.Now, time.Now()
 			return exec.Command("/good")
@@ -203,7 +211,7 @@ func TestRefusedLeavesStreams(t *testing.T) {
 	before := hostState()
 	for range 3 {
 		cmd := exec.Command("/good")
-		cmd.SysProcAttr = &syscall.SysProcAttr{}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 		if _, err := jail.Spawn(cmd, empty()); err == nil {
 			t.Fatal("no error")
 		}
@@ -221,13 +229,23 @@ func init() { guests["spawn where refused"] = refusedGuest }
 // refusedGuest is a process of this binary that spawns a jail where the kernel
 // refuses something: a system call, by a filter, or descriptors.
 func refusedGuest(args []string) {
+	var limit unix.Rlimit
+	check(unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
 	switch args[0] {
+	case "descriptors":
+		check(unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: limit.Max}))
 	case "nofile":
-		check(unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 256, Max: 256}))
+		limit = unix.Rlimit{Cur: 256, Max: 256}
+		check(unix.Setrlimit(unix.RLIMIT_NOFILE, &limit))
 	case "nproc": // as ForkExec's vfork hears of RLIMIT_NPROC; the Go runtime's threads may go on
 		check(refuseFlag(unix.SYS_CLONE, 0, unix.CLONE_VFORK, unix.EAGAIN))
 	case "no filters": // as seccomp(2) is without CONFIG_SECCOMP_FILTER
 		check(refuse(unix.SYS_SECCOMP, unix.EINVAL))
+	case "traced":
+		file := filepath.Join(os.TempDir(), "status")
+		pretend(os.TempDir(), "status", "Name:\tx\nTracerPid:\t7")
+		check(unix.Mount(file, "/proc/self/status", "", unix.MS_BIND, ""))
+		check(refuse(unix.SYS_PTRACE, unix.EPERM))
 	case "yama":
 		pretend("/proc/sys/kernel", "yama/ptrace_scope", args[1])
 		check(refuse(unix.SYS_PTRACE, unix.EPERM))
@@ -246,6 +264,7 @@ func refusedGuest(args []string) {
 	if found := strings.ReplaceAll(errText(jail.Preflight().Err), "/testdata/trial.elf", "/good"); found != errText(err) {
 		fmt.Println("Preflight:", found)
 	}
+	check(unix.Setrlimit(unix.RLIMIT_NOFILE, &limit)) // to look
 	if left := unwaited(); left != "" {
 		fmt.Println("left behind:", left)
 	}
@@ -296,6 +315,7 @@ func TestHostRefuses(t *testing.T) {
 		"memfd_create":      "jail: spawn: arena: memfd_create: operation not permitted: a container's seccomp profile must allow it",
 		"process_vm_readv":  "jail: exec /good: operation not permitted: the host must allow process_vm_readv and process_vm_writev",
 		"process_vm_writev": "jail: exec /good: operation not permitted: the host must allow process_vm_readv and process_vm_writev",
+		"descriptors":       "jail: memfd: no executable memfd (see /proc/sys/vm/memfd_noexec) and no temporary directory to execute from: memfd_create: too many open files: raise RLIMIT_NOFILE (ulimit -n)",
 		"nofile":            "jail: prlimit: RLIMIT_NOFILE is 256, it must be at least 1024 (ulimit -n)",
 	} {
 		t.Run(what, func(t *testing.T) {

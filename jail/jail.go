@@ -4,6 +4,7 @@ package jail
 
 import (
 	"context"
+	"errors"
 	"io"
 	"io/fs"
 	"net"
@@ -23,8 +24,9 @@ import (
 // may be used by many Spawns at once and must not be changed meanwhile.
 type Jail struct {
 	// Mounts are file systems by absolute guest path, mounted read-only over
-	// the policy's: an embed.FS, a zip.Reader, an fstest.MapFS, os.DirFS. Where
-	// a file system tells no execute permission at all, its files have it.
+	// the policy's: an embed.FS, a zip.Reader, an fstest.MapFS, os.DirFS. A file
+	// whose mode is 0, 0444 or 0666, which is what those that keep none say, may be
+	// executed, but not of os.DirFS.
 	Mounts map[string]fs.FS
 
 	// Nodes are inodes by absolute guest path: files and directories that Go
@@ -32,7 +34,8 @@ type Jail struct {
 	Nodes map[string]vfs.Node
 
 	// Handlers replaces the emulation of calls, by the man page's name, or adds
-	// one. The policy must say Emulate for them. A handler that wants what it
+	// one. The policy must say Emulate for them: of a call that it denies or allows, as
+	// policy.Native does, the handler is never asked. A handler that wants what it
 	// replaces asks emulate.HandlerOf; one that returns a *Violation ends the jail.
 	// What Call.Go still has running when the guest has ended, Wait waits for: at
 	// most 5 s, if the jail was killed 0.3 s.
@@ -73,8 +76,9 @@ type Jail struct {
 	// "127.0.0.1:80", network "tcp", or "tcp4" or "tcp6" for a socket that takes one
 	// family. Connections of the host listener that it returns come to the guest
 	// until the guest stops listening, when the jail closes it. nil, nil: inside
-	// only. An error is EADDRINUSE, or EACCES, for the guest; EADDRINUSE is also
-	// what it gets when it has 1024 of them. It must return when ctx ends.
+	// only. An error is EACCES for the guest if it is fs.ErrPermission, EADDRINUSE
+	// else, which is also what it gets when it has 1024 of them. It must return when
+	// ctx ends.
 	Listen func(ctx context.Context, network, address string) (net.Listener, error)
 
 	// Sockets are net.Conn, net.Listener and net.PacketConn values by the number
@@ -156,19 +160,39 @@ func Spawn(cmd *exec.Cmd, p policy.Policy) (*Process, error) { return (&Jail{}).
 //
 // cmd is as os/exec has it: Path, Args, Env, Dir, Stdin, Stdout, Stderr,
 // ExtraFiles, Cancel and WaitDelay mean the same, and so do StdinPipe, StdoutPipe
-// and StderrPipe. Paths are the guest's: a Path without a slash, or one that only
-// the host has for a bare name, is looked up in the guest's PATH. A nil Env is a
-// few harmless variables, never the caller's; an empty Dir is the guest's home if
-// its HOME exists, else "/". cmd.Process becomes a handle that stands for the
-// jail: Kill ends it, Signal goes to its first process. SysProcAttr must be nil.
+// and StderrPipe. What is other:
+//
+//   - Paths are the guest's: a Path without a slash, or one that only the host has
+//     for a bare name, is looked up in the guest's PATH, whatever Err says of the
+//     host's. A nil Env is a few harmless variables, never the caller's; an empty
+//     Dir is the guest's home if its HOME exists, else "/".
+//   - Of a file among the streams and ExtraFiles the guest has the bytes. It cannot
+//     map it (ENODEV), list it if it is a directory, which is a mount to add, or
+//     use it as a socket, for which there is Jail.Sockets.
+//   - cmd.Process becomes a handle that stands for the jail: Kill ends it, Signal
+//     goes to its first process. Only [Process.Wait] waits for it, which leaves
+//     ProcessState nil: cmd.Wait and cmd.Process.Wait are not to be called. Err
+//     is set, so that Start, Run and Output fail, which would start the program
+//     outside.
+//   - The jail ends with its first process, and so does all that may hold a pipe.
+//   - Each field of SysProcAttr that is not zero is an error.
 //
 // Errors: *Error says what of the host, the policy or cmd stands in the way; the
 // errno of a program that cannot be executed is inside, as with os/exec. Nothing
 // of the jail remains then.
 func (j *Jail) Spawn(cmd *exec.Cmd, p policy.Policy) (*Process, error) {
+	if cmd == nil {
+		return nil, &Error{Op: "cmd", Err: errors.New("the exec.Cmd is nil")}
+	}
+	if cmd.Process != nil {
+		return nil, &Error{Op: "cmd", Err: errors.New("exec.Cmd was started before")}
+	}
 	proc, err := j.spawn(cmd, p)
 	if err != nil {
 		j.closeSockets()
+		pipes := &command{}
+		pipes.pipes(cmd)
+		pipes.abort()
 		return nil, spawnError(err)
 	}
 	return proc, nil

@@ -99,7 +99,7 @@ func (p *parts) files(own *arena.Arena, ownRead *os.File) []uintptr {
 
 // Warm keeps the content of the programs and libraries that jails have mapped
 // until Close, so that the next jail starts without reading them again. It holds
-// two descriptors. A service that spawns many helpers one after another wants
+// three descriptors. A service that spawns many helpers one after another wants
 // one; jails that run at the same time share content anyhow.
 type Warm struct{ p *parts }
 
@@ -107,7 +107,7 @@ type Warm struct{ p *parts }
 func KeepWarm() (*Warm, error) {
 	p, err := acquireParts()
 	if err != nil {
-		return nil, err
+		return nil, spawnError(err)
 	}
 	return &Warm{p}, nil
 }

@@ -72,8 +72,8 @@ func hostNotes() (notes []string) {
 // refused says, of what the host did not do for a jail, what would make it.
 func refused(op string, err error) error {
 	switch {
-	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
-		err = fmt.Errorf("%w: raise RLIMIT_NOFILE (ulimit -n) or fs.file-max", err)
+	case errors.Is(err, unix.ENFILE):
+		err = fmt.Errorf("%w: raise fs.file-max", err)
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.ENOSYS):
 		err = fmt.Errorf("%w: a container's seccomp profile must allow it, as Docker's default does "+
 			"(else docker run --security-opt seccomp=PROFILE)", err)
@@ -91,6 +91,11 @@ func ptraceRefused(err error) error {
 	case "3":
 		err = fmt.Errorf("%w: "+yama+": set kernel.yama.ptrace_scope to 1 in /etc/sysctl.d and reboot, for 3 stays until then", err, scope)
 	default:
+		_, tracer, _ := strings.Cut(procSelf("status"), "\nTracerPid:\t") // proc_pid_status(5)
+		if tracer, _, _ = strings.Cut(tracer, "\n"); tracer != "" && tracer != "0" {
+			err = fmt.Errorf("%w: process %s traces this one, and if all that it starts too, as strace -f does, nobody else can", err, tracer)
+			break
+		}
 		err = fmt.Errorf("%w: a container's seccomp profile or a security module forbids ptrace: Docker's default profile allows it on Linux 4.8 "+
 			"and later (else docker run --cap-add SYS_PTRACE or --security-opt seccomp=PROFILE); SELinux does with setsebool deny_ptrace off", err)
 	}

@@ -89,6 +89,14 @@ func TestPreflightYama(t *testing.T) {
 	}
 }
 
+// TestPreflightTraced: a tracer of the caller's that follows its children is named.
+func TestPreflightTraced(t *testing.T) {
+	got := inNamespaces(t, unix.CLONE_NEWNS, "spawn where refused", "traced")
+	if want := "jail: ptrace: operation not permitted: process 7 traces this one, "; !strings.HasPrefix(got.Stdout, want) {
+		t.Errorf("%+v, want %q", got, want)
+	}
+}
+
 // TestPreflightNotes: what only makes a difference is a note.
 func TestPreflightNotes(t *testing.T) {
 	for what, want := range map[string]string{

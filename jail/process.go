@@ -4,6 +4,7 @@ package jail
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -30,9 +31,8 @@ type Process struct {
 
 	ctxDone chan error // what the context's watcher has to say
 
-	mu      sync.Mutex // after the end: guards the tree
-	waited  bool
-	handles sync.Mutex // guards cmd.Process
+	mu     sync.Mutex // after the end: guards the tree
+	waited bool
 }
 
 // Stats is what a jail did so far.
@@ -81,20 +81,13 @@ func (p *Process) Wait() error {
 
 	<-p.ended
 	err := p.result()
-	var timer *time.Timer
 	if p.ctxDone != nil {
 		if e := <-p.ctxDone; err == nil {
 			err = e
 		}
 	}
-	if p.cmd.WaitDelay > 0 {
-		timer = time.AfterFunc(p.cmd.WaitDelay, func() {})
-	}
 	if e := p.awaitCopies(); err == nil {
 		err = e
-	}
-	if timer != nil {
-		timer.Stop()
 	}
 	return err
 }
@@ -169,16 +162,14 @@ func (p *Process) watch() {
 			return
 		case <-p.c.ctx.Done():
 		}
-		err := p.c.ctx.Err()
+		var err error
 		if p.cmd.Cancel != nil {
 			switch e := p.cmd.Cancel(); {
-			case errors.Is(e, os.ErrProcessDone):
-				err = nil
-			case e != nil:
-				err = e
+			case e == nil:
+				err = p.c.ctx.Err()
+			case !errors.Is(e, os.ErrProcessDone):
+				err = fmt.Errorf("exec: canceling Cmd: %w", e)
 			}
-		} else {
-			_ = p.Kill()
 		}
 		if d := p.cmd.WaitDelay; d > 0 {
 			t := time.AfterFunc(d, func() { _ = p.Kill() })
@@ -204,6 +195,9 @@ func (p *Process) signal(sig os.Signal, door string) error {
 	s, ok := sig.(unix.Signal)
 	if !ok {
 		return errors.New("jail: unsupported signal type")
+	}
+	if s < 0 || s > 64 { // _NSIG
+		return unix.EINVAL
 	}
 	if p.done() {
 		return os.ErrProcessDone
@@ -276,8 +270,8 @@ func (p *Process) Stats() Stats {
 }
 
 // Tree is the guest's file tree, during the run and after it. It is read with
-// the rights of the caller, mounts included; /proc and /dev are empty after the
-// end.
+// the rights of the caller, mounts included. Devices are there and cannot be read;
+// of /proc there is after the end what needs no process, and the first as a zombie.
 func (p *Process) Tree() fs.FS {
 	return vfs.FS(p.w.sys.FS.Root(), func(fn func()) { p.aside(fn) })
 }

@@ -4,6 +4,7 @@ package jail
 
 import (
 	"errors"
+	"io/fs"
 	"net"
 	"net/netip"
 	"time"
@@ -300,9 +301,8 @@ func (o *outside) Listen(s *vnet.TCP) func() error {
 }
 
 func listenErrno(err error) unix.Errno {
-	var errno unix.Errno
-	if errors.As(err, &errno) && errno == unix.EACCES {
-		return errno
+	if errors.Is(err, fs.ErrPermission) {
+		return unix.EACCES
 	}
 	return unix.EADDRINUSE // the only other one of listen(2)
 }

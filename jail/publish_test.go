@@ -245,7 +245,7 @@ func TestListenAnswers(t *testing.T) {
 		asked = append(asked, network+" "+address)
 		switch address {
 		case "127.0.0.1:81":
-			return nil, unix.EACCES
+			return nil, os.ErrPermission
 		case ":82":
 			return nil, errors.New("no")
 		case ":83":

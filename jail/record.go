@@ -162,12 +162,8 @@ func (j *Jail) newTape(cmd *exec.Cmd, p *policy.Policy) (*tape, error) {
 	if err != nil {
 		return nil, &Error{Op: "Jail.Record", Err: err}
 	}
-	env := cmd.Env
-	if env == nil {
-		env = defaultEnv
-	}
 	t := &tape{trees: new(vfs.Answers)}
-	t.out, err = recording.NewWriter(j.Record, recording.Run{Path: recording.Text(cmd.Path), Args: escaped(cmd.Args), Env: escaped(env),
+	t.out, err = recording.NewWriter(j.Record, recording.Run{Path: recording.Text(cmd.Path), Args: escaped(cmd.Args), Env: escaped(commandEnv(cmd)),
 		Dir: recording.Text(cmd.Dir), Policy: text, Mounts: escaped(slices.Sorted(maps.Keys(j.Mounts))), Dials: j.Dial != nil, Listens: j.Listen != nil})
 	if err != nil {
 		return nil, &Error{Op: "Jail.Record", Err: err}

@@ -81,6 +81,7 @@ func (j *Jail) spawn(cmd *exec.Cmd, pol policy.Policy) (*Process, error) {
 	p.startCopies()
 	p.watch()
 	p.watchLimits(own, pol.Limits)
+	cmd.Err = errors.New("jail: the command was spawned in a jail: use Process.Wait") // of Run, which would start it outside
 	return p, nil
 }
 
@@ -267,10 +268,7 @@ func (w *warden) begin(j *Jail, cmd *exec.Cmd) error {
 		fds.Release()
 		return err
 	}
-	env := cmd.Env
-	if env == nil {
-		env = defaultEnv
-	}
+	env := commandEnv(cmd)
 	program, err := w.prepare(task, cmd, env)
 	if err != nil {
 		fds.Release()
@@ -322,7 +320,6 @@ var execAdvice = map[unix.Errno]string{
 	unix.EINVAL:  "arguments and environment may not contain a NUL byte",
 	unix.EPERM:   "the host must allow process_vm_readv and process_vm_writev, as Docker's default seccomp profile does",
 	unix.EAGAIN:  "no more processes: raise RLIMIT_NPROC (ulimit -u), kernel.pid_max or the cgroup's pids.max",
-	unix.EMFILE:  "raise RLIMIT_NOFILE (ulimit -n)",
 	unix.E2BIG:   "its arguments and environment are too long",
 }
 
@@ -398,12 +395,15 @@ func (w *warden) openStreams(t *emulate.Task) error {
 		if err != nil {
 			return &Error{Op: "cmd", Err: fmt.Errorf("descriptor %d: %w", fd, err)}
 		}
+		if d == nil && fd > 2 {
+			continue // closed
+		}
 		if d == nil {
 			d = fdtable.NewDescription(&nullFile{}, vfs.NewAnonymous(&nullFile{}, "/dev/null"), unix.O_RDWR)
 		}
 		if err := t.FDs.Replace(fd, fd+1, d, false); err != nil {
 			_ = d.Release()
-			return &Error{Op: "cmd", Err: fmt.Errorf("descriptor %d: %w", fd, err)}
+			return &Error{Op: "cmd", Err: fmt.Errorf("descriptor %d: policy.Limits has no room for it: %w", fd, err)}
 		}
 	}
 	return nil

@@ -90,8 +90,12 @@ func (w *warden) run(start func() error) {
 	defer close(w.proc.ended)
 	defer runtime.UnlockOSThread()
 	w.pinAll() // loading stops often
-	if err := start(); err != nil {
-		w.fail(err)
+	w.guard(func() {
+		if err := start(); err != nil {
+			w.fail(err)
+		}
+	})
+	if w.err != nil {
 		w.loaded(w.err) // what came first
 	}
 	w.loop()
@@ -151,7 +155,8 @@ func (w *warden) loop() {
 	}
 }
 
-// guard runs a posted function; its panic is the jail's end, not the host's.
+// guard runs what may call the embedder's code; its panic is the jail's end, not the
+// host's.
 func (w *warden) guard(fn func()) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -376,7 +381,8 @@ func (w *warden) close() {
 			w.warn("the guest's tree is not whole after the end", "close", err)
 		}
 	})
-	w.reapAll() // last: the bell has been dying meanwhile
+	w.reapBell() // last: it has been dying meanwhile
+	w.reapAll()
 	w.discard()
 }
 

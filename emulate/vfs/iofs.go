@@ -53,9 +53,9 @@ type ioNode struct {
 }
 
 // NewIOFS shows fsys read-only: an embed.FS, a zip.Reader, an fstest.MapFS.
-// Inode numbers follow from the names. Where fsys knows nothing of permissions
-// (embed.FS gives 0444 throughout) files may be read and executed by all, so that
-// a program can live there. An fs.FS that blocks keeps the whole jail waiting.
+// Inode numbers follow from the names. A file that is not the host's and has a mode
+// of 0, 0444 or 0666 (embed.FS gives 0444 throughout) may be read and executed by all,
+// so that a program can live there. An fs.FS that blocks keeps the whole jail waiting.
 func NewIOFS(fsys fs.FS, o IOFSOptions) (Node, error) {
 	f := &ioFS{IOFSOptions: o, fsys: fsys}
 	info, err := fs.Stat(fsys, ".")

@@ -26,6 +26,10 @@ import (
 
 func main() {
 	var f faults
+	flag.Usage = func() {
+		fmt.Fprintln(os.Stderr, "Usage of faults [flags] -- command [args…]:")
+		flag.PrintDefaults()
+	}
 	flag.IntVar(&f.every, "every", 3, "which write fails: 1 is each one")
 	flag.StringVar(&f.below, "below", "/tmp/", "how the paths of the files begin")
 	flag.DurationVar(&f.delay, "delay", 0, "be late instead of failing")

@@ -71,7 +71,7 @@ type options struct {
 }
 
 func parse(args []string) (o options, command []string, err error) {
-	f := flag.NewFlagSet("run", flag.ContinueOnError)
+	f := flag.NewFlagSet("run [flags] -- command [args…]", flag.ContinueOnError)
 	f.SetOutput(io.Discard)
 	f.StringVar(&o.policy, "policy", "", "policy: a JSON `FILE`, or the name of a preset: strict, prison, tool (the default), server, overlay")
 	f.BoolVar(&o.overlay, "overlay", false, "the caller's whole world under an in-memory layer that is dropped at exit; with -policy its directory and environment only")
