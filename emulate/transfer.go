@@ -133,6 +133,9 @@ func (t *transfer) readStream(sink func(uint64, []byte) (int, error)) error {
 		if err != nil || took < len(p) || t.done == t.n {
 			return err
 		}
+		if err := t.pause(); err != nil {
+			return err
+		}
 	}
 }
 
@@ -276,6 +279,9 @@ func (t *transfer) writeStream(source func(uint64, []byte) (int, error)) error {
 			return nil
 		case n == 0:
 			return unix.EAGAIN
+		}
+		if err := t.pause(); err != nil {
+			return err
 		}
 	}
 }
