@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"testing"
@@ -207,5 +208,32 @@ func TestHostDescriptorBound(t *testing.T) {
 	e, err = root.Create(vfs.Cred{}, "new", unix.S_IFREG|0o644, 0)
 	if err := opened(e, err, unix.O_RDWR); err != nil {
 		t.Errorf("a new file, after closing: %v", err)
+	}
+}
+
+// To take a range out of a file moves its pages, each once, however they are scattered.
+func TestScatteredMove(t *testing.T) {
+	const pages = 1 << 14 // as many as are moved at all
+	f, _ := newFile(t, vfs.NewMem(vfs.MemOptions{}))
+	for i := range int64(pages) {
+		if _, err := f.WriteAt([]byte{1}, i<<16); err != nil {
+			t.Fatal(err)
+		}
+	}
+	spent := func() time.Duration {
+		var u unix.Rusage
+		if err := unix.Getrusage(unix.RUSAGE_THREAD, &u); err != nil {
+			t.Fatal(err)
+		}
+		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	before := spent()
+	if err := f.Allocate(unix.FALLOC_FL_COLLAPSE_RANGE, 0, 4096); err != nil {
+		t.Fatal(err)
+	}
+	if d := spent() - before; d > 500*time.Millisecond {
+		t.Errorf("it took %v", d)
 	}
 }
