@@ -239,3 +239,37 @@ func TestScatteredHoles(t *testing.T) {
 		t.Errorf("it took %v", d)
 	}
 }
+
+// A file below that is larger than what is copied at once is not copied at all.
+func TestOverlayLarge(t *testing.T) {
+	dir := t.TempDir()
+	mustWrite(t, dir+"/f", "")
+	const size = 1 << 40
+	if err := os.Truncate(dir+"/f", size); err != nil {
+		t.Fatal(err)
+	}
+	root := mustOverlay(t, mustHost(t, dir, vfs.HostOptions{Frozen: true}), vfs.MemOptions{Bytes: 256 << 20})
+	f := mustOpen(t, mustLookup(t, root, "f"), unix.O_RDWR).(interface {
+		fdtable.File
+		fdtable.Mapper
+		fdtable.Allocater
+	})
+	defer f.Close()
+	free := func() uint64 {
+		s, err := root.(vfs.StatFSer).StatFS()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Bfree
+	}
+	before := free()
+	if _, err := f.Map(0, 4096, true); err != unix.ENOMEM {
+		t.Errorf("a mapping gives %v", err)
+	}
+	if err := f.Allocate(unix.FALLOC_FL_COLLAPSE_RANGE, 0, 4096); err != unix.EOPNOTSUPP {
+		t.Errorf("a range taken out gives %v", err)
+	}
+	if n := before - free(); n > 2 {
+		t.Errorf("%d pages were copied", n)
+	}
+}
