@@ -5,7 +5,9 @@ package emulate_test
 import (
 	"encoding/binary"
 	"fmt"
+	"runtime"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -65,5 +67,108 @@ func TestAttachments(t *testing.T) {
 	}
 	if _, errno := g.Call("shmat", id, 0x1000, 0); errno != unix.ENOMEM {
 		t.Errorf("one more attachment: %v", errno)
+	}
+}
+
+// The descriptors that selects wait for are bounded, as those of polls are.
+func TestSelects(t *testing.T) {
+	g := NewGuest(t)
+	const most = 1 << 20
+	g.Task.Process.Rlimits[unix.RLIMIT_NOFILE] = unix.Rlimit{Cur: most, Max: most}
+	var p [2]int32
+	g.Must("pipe2", &p, 0)
+	g.Must("dup2", p[0], most-1)
+	set := g.Machine.Map(0, most/8, unix.PROT_READ|unix.PROT_WRITE)
+	if _, err := g.Machine.WriteMemory([]byte{1 << p[0]}, set); err != nil {
+		t.Fatal(err)
+	}
+	var waits []*Started
+	for range 4 {
+		s := g.Thread().Start("select", most, set, 0, 0, 0)
+		if s.Done() {
+			t.Fatal("select does not wait")
+		}
+		waits = append(waits, s)
+	}
+	if _, errno := g.Call("select", most, set, 0, 0, 0); errno != unix.ENOMEM {
+		t.Errorf("one more gives %v", errno)
+	}
+	g.Must("write", p[1], []byte{0}, 1)
+	for _, s := range waits {
+		if n, errno := s.Wait(); n != 1 || errno != 0 {
+			t.Errorf("select gives %d, %v", n, errno)
+		}
+	}
+	g.Must("select", most, set, 0, 0, 0)
+}
+
+// What waits to be sent is bounded: threads cost less than their messages.
+func TestMessagesInSending(t *testing.T) {
+	g := NewGuest(t)
+	g.Task.Cred.EUID = 0
+	const size = 8 << 20
+	fd := g.Must("mq_open", "q", unix.O_CREAT|unix.O_RDWR, 0o600, &[8]int64{0, 1, size})
+	text := g.Machine.Map(0, size, unix.PROT_READ)
+	g.Must("mq_timedsend", fd, text, size, 0, 0)
+	for range 64 << 20 / size {
+		if s := g.Thread().Start("mq_timedsend", fd, text, size, 0, 0); s.Done() {
+			t.Fatal("a send to a full queue does not wait")
+		}
+	}
+	if _, errno := g.Call("mq_timedsend", fd, text, size, 0, 0); errno != unix.ENOMEM {
+		t.Errorf("one more gives %v", errno)
+	}
+	g.Must("mq_timedreceive", fd, g.Machine.Map(0, size, unix.PROT_READ|unix.PROT_WRITE), size, 0, 0)
+	if s := g.Thread().Start("mq_timedsend", fd, text, size, 0, 0); s.Done() {
+		t.Error("a message that was sent counts as one to be sent")
+	}
+}
+
+// To close a file that others have locked costs no look at their locks.
+func TestCloseLocked(t *testing.T) {
+	g := NewGuest(t)
+	const locks, opens = 1 << 12, 1 << 14
+	g.Task.Process.Rlimits[unix.RLIMIT_NOFILE] = unix.Rlimit{Cur: 2 * opens, Max: 2 * opens}
+	g.WriteFile("/f", "")
+	fd := g.Must("openat", cwd, "/f", unix.O_RDWR, 0)
+	child := g.Fork()
+	for i := range locks {
+		if errno := lockCall(child, fd, unix.F_SETLK, unix.F_WRLCK, int64(2*i), 1); errno != 0 {
+			t.Fatal(errno)
+		}
+	}
+	for range opens {
+		g.Must("flock", g.Must("openat", cwd, "/f", unix.O_RDONLY, 0), unix.LOCK_SH)
+	}
+	spent := func() time.Duration {
+		var u unix.Rusage
+		if err := unix.Getrusage(unix.RUSAGE_THREAD, &u); err != nil {
+			t.Fatal(err)
+		}
+		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	before := spent()
+	g.Must("close_range", fd+1, 1<<31, 0)
+	if d := spent() - before; d > 250*time.Millisecond {
+		t.Errorf("to close %d descriptors took %v", opens, d)
+	}
+}
+
+// A thousand timers that expire all the time have no more of the warden's time than one.
+func TestTimersTakeTurns(t *testing.T) {
+	g := NewGuest(t)
+	var id int32
+	for range 1000 {
+		g.Must("timer_create", unix.CLOCK_MONOTONIC, nil, &id)
+		g.Must("timer_settime", id, 0, &[4]int64{0, 1, 0, 1}, nil)
+	}
+	before, start := g.world.timers, time.Now()
+	for time.Since(start) < 200*time.Millisecond {
+		g.world.pump()
+	}
+	if n, most := g.world.timers-before, int(time.Since(start)/(100*time.Microsecond))+2000; n > most {
+		t.Errorf("%d timers were started, not %d", n, most)
 	}
 }

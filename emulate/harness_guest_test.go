@@ -33,6 +33,7 @@ type world struct {
 	guests   map[int]*Guest
 	machines []*Machine
 	rng      uint64
+	timers   int // that were started
 
 	mu     sync.Mutex
 	posted []func()
@@ -329,6 +330,7 @@ func (h host) Post(fn func()) {
 }
 
 func (h host) AfterFunc(d time.Duration, fn func()) func() {
+	h.w.timers++
 	stopped := false // warden's thread only
 	timer := time.AfterFunc(d, func() {
 		h.Post(func() {

@@ -20,17 +20,19 @@ type ipcState struct {
 	pages     [][]byte           // empty pages for pipes
 	lastIno   uint64
 
-	polled        int // entries of the polls that sleep
+	polled        int // entries of the polls and selects that sleep
 	watched       map[*fdtable.Description]map[*epollItem]struct{}
 	watches       int    // epoll items in all
 	wakes, checks uint64 // counts events and loop checks, see epoll
 
 	mqueues map[string]*mqueue
 	mqBytes int64 // what they count against RLIMIT_MSGQUEUE
+	mqSends int64 // bytes that are being sent, and may wait for room
 
 	shm, sem, msg        ipcTable
-	sems, undo, msgBytes int // semaphores, adjustments and message bytes in all
-	timers               int // of timer_create
+	sems, undo, msgBytes int      // semaphores, adjustments and message bytes in all
+	timers               int      // of timer_create
+	timerTurn            Deadline // see ticker.repeat
 }
 
 // anonDev is the device number of what has no place in the tree.

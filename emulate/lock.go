@@ -37,8 +37,9 @@ type lockWait struct{ owner, on any }
 
 // inodeLocks are those of one inode.
 type inodeLocks struct {
-	records []record // grouped by owner, within a group by place
-	flocks  []flocked
+	records []record    // grouped by owner, within a group by place
+	owned   map[any]int // how many of them each owner has
+	flocks  map[*fdtable.Description]bool
 	queue   fdtable.Queue
 }
 
@@ -50,12 +51,6 @@ type record struct {
 	pid        int // -1 for an OFD lock
 	write      bool
 	start, end int64
-}
-
-// flocked is a lock of flock(2).
-type flocked struct {
-	d         *fdtable.Description
-	exclusive bool
 }
 
 // inodeOf is what locks are kept by.
@@ -74,7 +69,7 @@ func (k *locks) of(d *fdtable.Description) *inodeLocks {
 		if k.by == nil {
 			k.by = make(map[any]*inodeLocks)
 		}
-		l = new(inodeLocks)
+		l = &inodeLocks{owned: make(map[any]int), flocks: make(map[*fdtable.Description]bool)}
 		k.by[key] = l
 	}
 	return l
@@ -132,6 +127,9 @@ func (l *inodeLocks) conflict(r record) *record {
 // owner alone: it cuts, joins and replaces the owner's records
 // (fs/locks.c:posix_lock_inode). ENOLCK.
 func (k *locks) set(l *inodeLocks, r record, lock bool) error {
+	if !lock && l.owned[r.owner] == 0 {
+		return nil // as most descriptors that are closed
+	}
 	same := func(o record) bool { return o.owner == r.owner }
 	from := slices.IndexFunc(l.records, same)
 	if from < 0 {
@@ -169,6 +167,9 @@ func (k *locks) set(l *inodeLocks, r record, lock bool) error {
 		return unix.ENOLCK
 	}
 	k.count += grown
+	if l.owned[r.owner] = len(group); len(group) == 0 {
+		delete(l.owned, r.owner)
+	}
 	l.records = slices.Replace(l.records, from, to, group...)
 	l.queue.Wake()
 	return nil
@@ -263,11 +264,11 @@ func (c *Call) flock(d *fdtable.Description, exclusive, wait bool) error {
 	k := &c.Sys.locks
 	l := k.of(d)
 	defer k.drop(d)
-	if slices.Contains(l.flocks, flocked{d, exclusive}) {
+	if was, ok := l.flocks[d]; ok && was == exclusive {
 		return nil
 	}
 	k.unflock(l, d)
-	for slices.ContainsFunc(l.flocks, func(o flocked) bool { return o.d != d && (exclusive || o.exclusive) }) {
+	for l.flocked(d, exclusive) {
 		if !wait {
 			return unix.EAGAIN
 		}
@@ -281,17 +282,27 @@ func (c *Call) flock(d *fdtable.Description, exclusive, wait bool) error {
 	}
 	k.hook(d)
 	k.count++
-	l.flocks = append(l.flocks, flocked{d, exclusive})
+	l.flocks[d] = exclusive
 	return nil
+}
+
+// flocked reports that a lock of another than d keeps d from having one. An
+// exclusive one is alone, so one look at another's tells.
+func (l *inodeLocks) flocked(d *fdtable.Description, exclusive bool) bool {
+	for o, alone := range l.flocks {
+		if o != d {
+			return exclusive || alone
+		}
+	}
+	return false
 }
 
 // unflock gives up d's lock of flock(2), if it has one.
 func (k *locks) unflock(l *inodeLocks, d *fdtable.Description) {
-	i := slices.IndexFunc(l.flocks, func(o flocked) bool { return o.d == d })
-	if i < 0 {
+	if _, ok := l.flocks[d]; !ok {
 		return
 	}
 	k.count--
-	l.flocks = slices.Delete(l.flocks, i, i+1)
+	delete(l.flocks, d)
 	l.queue.Wake()
 }

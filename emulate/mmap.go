@@ -101,12 +101,13 @@ func mmap(c *Call) (uint64, error) {
 	if flags&unix.MAP_GROWSDOWN != 0 {
 		return 0, unix.EINVAL
 	}
-	return c.mapPlace(entryOf(d), m, args)
+	return c.mapPlace(d, m, args)
 }
 
 // mapPlace lets the kernel map a place in an arena; the first four arguments are
-// mmap's own. It notes whose place it is.
-func (c *Call) mapPlace(e *vfs.Dentry, m fdtable.Mapping, args [6]uint64) (uint64, error) {
+// mmap's own. It notes whose place it is, which stays d's whoever closes d meanwhile.
+func (c *Call) mapPlace(d *fdtable.Description, m fdtable.Mapping, args [6]uint64) (uint64, error) {
+	defer d.Retain().Release()
 	s := c.Sys
 	if err := s.placing.lock(c); err != nil {
 		return 0, err
@@ -130,7 +131,7 @@ func (c *Call) mapPlace(e *vfs.Dentry, m fdtable.Mapping, args [6]uint64) (uint6
 		}
 	}
 	if err == nil {
-		s.NoteMapped(e, m)
+		s.NoteMapped(entryOf(d), m)
 	}
 	return at, err
 }

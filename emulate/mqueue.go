@@ -23,7 +23,7 @@ const (
 	mqHardMsg   = 65536
 	mqHardSize  = 16 << 20
 	mqMaxQueues = 256
-	mqMaxBytes  = 64 << 20 // of a jail whose RLIMIT_MSGQUEUE is unlimited
+	mqMaxBytes  = 64 << 20 // of a jail whose RLIMIT_MSGQUEUE is unlimited, and of what waits for room
 	mqOverhead  = 96       // what each message a queue may hold counts beside its text
 	mqNameMax   = 255
 	siMesgQ     = -3
@@ -271,6 +271,12 @@ func mq_timedsend(c *Call) (uint64, error) {
 	if size > uint64(f.attr.MsgSize) {
 		return 0, unix.EMSGSIZE
 	}
+	ipc := &c.Sys.ipc
+	if ipc.mqSends+int64(size) > mqMaxBytes {
+		return 0, unix.ENOMEM
+	}
+	ipc.mqSends += int64(size)
+	defer func() { ipc.mqSends -= int64(size) }()
 	text := make([]byte, size)
 	if err := c.Read(ptr, text); err != nil {
 		return 0, err

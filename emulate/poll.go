@@ -157,10 +157,19 @@ func (c *Call) await(s sleep, files []*fdtable.Description, look func() uint64) 
 const (
 	// pollfdSize is sizeof(struct pollfd): int fd; short events, revents.
 	pollfdSize = 8
-	// maxPolled bounds the entries of all polls of a jail that sleep at once, as
-	// kernel memory does: ENOMEM.
+	// maxPolled bounds the entries of all polls and selects of a jail that sleep at
+	// once, as kernel memory does: ENOMEM.
 	maxPolled = 4 << 20
 )
+
+// poll counts n entries more, or fewer. ENOMEM.
+func (ipc *ipcState) poll(n int) error {
+	if ipc.polled+n > maxPolled {
+		return unix.ENOMEM
+	}
+	ipc.polled += n
+	return nil
+}
 
 // doPoll is fs/select.c:do_sys_poll. Only revents are written back: the rest
 // may have changed meanwhile. EINVAL (more than RLIMIT_NOFILE), ENOMEM,
@@ -169,12 +178,10 @@ func (c *Call) doPoll(fds uint64, nfds uint32, s sleep) (uint64, error) {
 	if uint64(nfds) > min(c.Task.Limit(unix.RLIMIT_NOFILE), maxFiles) {
 		return 0, unix.EINVAL
 	}
-	ipc := &c.Sys.ipc
-	if ipc.polled+int(nfds) > maxPolled {
-		return 0, unix.ENOMEM
+	if err := c.Sys.ipc.poll(int(nfds)); err != nil {
+		return 0, err
 	}
-	ipc.polled += int(nfds)
-	defer func() { ipc.polled -= int(nfds) }()
+	defer c.Sys.ipc.poll(-int(nfds))
 	set := make([]byte, int(nfds)*pollfdSize)
 	if err := c.Read(fds, set); err != nil {
 		return 0, err

@@ -19,7 +19,7 @@ const (
 	sigeventSize  = 64
 	// maxTimers bounds the timers of a jail, as RLIMIT_SIGPENDING does a user's.
 	maxTimers = 1 << 15
-	// timerPause is the least time between two signals of one timer: what
+	// timerPause is the least time between two signals of a jail's timers: what
 	// expires meanwhile is overrun, and the warden does other work too.
 	timerPause = 100 * time.Microsecond
 )
@@ -41,7 +41,7 @@ func (c *Call) timers() *processTimers {
 		k.ring = func() {
 			_ = p.Signal(Signal{Number: int(unix.SIGALRM), Code: siKernel})
 			k.take()
-			k.start(timerPause)
+			k.repeat()
 		}
 		p.timers.real = k
 		p.AtExit(func() {
@@ -85,7 +85,7 @@ func (t *posixTimer) fire() {
 	if n == 0 || to == nil || t.notify == sigevNone {
 		return
 	}
-	t.start(timerPause)
+	t.repeat()
 	over := n - 1
 	if st, err := to.Machine.SignalState(); t.interval > 0 && err == nil && st.Pending>>(t.signo-1)&1 != 0 {
 		over += uint64(t.overrun) + 1

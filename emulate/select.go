@@ -33,12 +33,16 @@ func bit(set []byte, i int) bool { return set != nil && set[i/8]>>(i%8)&1 != 0 }
 
 // doSelect is fs/select.c:core_sys_select. It looks at no more descriptors than
 // the table has room for, so a set may be shorter than nfds says. EINVAL,
-// EFAULT, EBADF, ERESTARTNOHAND.
+// EFAULT, EBADF, ENOMEM, ERESTARTNOHAND.
 func (c *Call) doSelect(nfds int, sets [3]uint64, s sleep) (uint64, error) {
 	if nfds < 0 {
 		return 0, unix.EINVAL
 	}
 	nfds = min(nfds, c.Task.FDs.Size())
+	if err := c.Sys.ipc.poll(nfds); err != nil {
+		return 0, err
+	}
+	defer c.Sys.ipc.poll(-nfds)
 	var q selection
 	size := (nfds + 63) / 64 * 8
 	for i, addr := range sets {

@@ -131,7 +131,7 @@ func shmat(c *Call) (uint64, error) {
 	if err != nil {
 		return 0, unix.ENOMEM
 	}
-	at, err := c.mapPlace(entryOf(s.d), m, [6]uint64{addr, s.length(), prot, flags})
+	at, err := c.mapPlace(s.d, m, [6]uint64{addr, s.length(), prot, flags})
 	if err == unix.EEXIST {
 		err = unix.EINVAL
 	}

@@ -77,6 +77,9 @@ func (c *Call) ipcNew(t *ipcTable, key int32, flags int, fresh func() (ipcObject
 	if t.byIndex == nil {
 		t.byIndex, t.byKey, t.last = make(map[int]ipcObject), make(map[int32]ipcObject), -1
 	}
+	if len(t.byIndex) >= ipcMax {
+		return 0, unix.ENOSPC
+	}
 	o, err := fresh()
 	if err != nil {
 		return 0, err
@@ -84,9 +87,6 @@ func (c *Call) ipcNew(t *ipcTable, key int32, flags int, fresh func() (ipcObject
 	index := 0
 	for t.byIndex[index] != nil {
 		index++
-	}
-	if index >= ipcMax {
-		return 0, unix.ENOSPC
 	}
 	if index <= t.last {
 		t.seq = (t.seq + 1) & 0x7fff

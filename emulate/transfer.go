@@ -64,6 +64,7 @@ func (t *transfer) read(sink func(done uint64, p []byte) (int, error)) (uint64, 
 	if isDir(t.d) {
 		return 0, unix.EISDIR
 	}
+	defer t.d.Retain().Release()
 	var err error
 	if _, seekable := t.d.File.(io.ReaderAt); seekable || t.off >= 0 {
 		err = t.readAt(sink)
@@ -112,8 +113,6 @@ func (t *transfer) pause() error {
 	if t.steps++; t.steps%turn != 0 {
 		return nil
 	}
-	t.d.Retain()
-	defer t.d.Release()
 	return t.c.yield()
 }
 
@@ -132,6 +131,9 @@ func (t *transfer) readStream(sink func(uint64, []byte) (int, error)) error {
 			f.unread(p[took:n])
 		}
 		if err != nil || took < len(p) || t.done == t.n {
+			return err
+		}
+		if err := t.pause(); err != nil {
 			return err
 		}
 	}
@@ -167,6 +169,7 @@ func (t *transfer) stream(write bool, try func() error) error {
 // write moves bytes from source, which is told how many came before, to the
 // file. source gives nothing where the guest's memory or another file ends.
 func (t *transfer) write(source func(done uint64, p []byte) (int, error)) (uint64, error) {
+	defer t.d.Retain().Release()
 	var err error
 	if _, seekable := t.d.File.(io.WriterAt); seekable || t.off >= 0 {
 		err = t.writeAt(source)
@@ -276,6 +279,9 @@ func (t *transfer) writeStream(source func(uint64, []byte) (int, error)) error {
 			return nil
 		case n == 0:
 			return unix.EAGAIN
+		}
+		if err := t.pause(); err != nil {
+			return err
 		}
 	}
 }

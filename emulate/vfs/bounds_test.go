@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"testing"
@@ -207,5 +208,68 @@ func TestHostDescriptorBound(t *testing.T) {
 	e, err = root.Create(vfs.Cred{}, "new", unix.S_IFREG|0o644, 0)
 	if err := opened(e, err, unix.O_RDWR); err != nil {
 		t.Errorf("a new file, after closing: %v", err)
+	}
+}
+
+// To punch a hole costs no look at the pages behind it.
+func TestScatteredHoles(t *testing.T) {
+	const pages = 1 << 14
+	f, _ := newFile(t, vfs.NewMem(vfs.MemOptions{}))
+	for i := range int64(pages) {
+		if _, err := f.WriteAt([]byte{1}, i<<16); err != nil {
+			t.Fatal(err)
+		}
+	}
+	spent := func() time.Duration {
+		var u unix.Rusage
+		if err := unix.Getrusage(unix.RUSAGE_THREAD, &u); err != nil {
+			t.Fatal(err)
+		}
+		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	before := spent()
+	for i := range int64(pages) {
+		if err := f.Allocate(unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, i<<16, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if d := spent() - before; d > 300*time.Millisecond {
+		t.Errorf("it took %v", d)
+	}
+}
+
+// A file below that is larger than what is copied at once is not copied at all.
+func TestOverlayLarge(t *testing.T) {
+	dir := t.TempDir()
+	mustWrite(t, dir+"/f", "")
+	const size = 1 << 40
+	if err := os.Truncate(dir+"/f", size); err != nil {
+		t.Fatal(err)
+	}
+	root := mustOverlay(t, mustHost(t, dir, vfs.HostOptions{Frozen: true}), vfs.MemOptions{Bytes: 256 << 20})
+	f := mustOpen(t, mustLookup(t, root, "f"), unix.O_RDWR).(interface {
+		fdtable.File
+		fdtable.Mapper
+		fdtable.Allocater
+	})
+	defer f.Close()
+	free := func() uint64 {
+		s, err := root.(vfs.StatFSer).StatFS()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Bfree
+	}
+	before := free()
+	if _, err := f.Map(0, 4096, true); err != unix.ENOMEM {
+		t.Errorf("a mapping gives %v", err)
+	}
+	if err := f.Allocate(unix.FALLOC_FL_COLLAPSE_RANGE, 0, 4096); err != unix.EOPNOTSUPP {
+		t.Errorf("a range taken out gives %v", err)
+	}
+	if n := before - free(); n > 2 {
+		t.Errorf("%d pages were copied", n)
 	}
 }

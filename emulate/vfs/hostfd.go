@@ -210,6 +210,7 @@ func (h *host) drop(f *hostFD) {
 	f.node.fds[f.use] = nil
 	f.cleanup.Stop()
 	closeHost(f.fd)
+	f.fd = -1 // the number may be another file's of this program soon
 }
 
 func remove(list []*hostFD, f *hostFD) []*hostFD {

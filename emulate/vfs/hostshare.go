@@ -15,7 +15,7 @@ import (
 )
 
 // maxShared bounds a file of the host that guests map to write, in bytes: all of
-// it is copied. The arena's limit bounds all of them.
+// it is copied at once, on the warden's time. The arena's limit bounds all of them.
 const maxShared = 1 << 30
 
 // shared is a file of a writable mount that guests have mapped to share what they

@@ -228,9 +228,9 @@ func (c *content) punch(off, n int64) error {
 		end = maxFileSize
 	}
 	i, _ := c.find(off / chunkSize)
-	kept := c.chunks[:i]
-	for ; i < len(c.chunks); i++ {
-		k := c.chunks[i]
+	kept := i
+	for ; i < len(c.chunks) && c.chunks[i].index*chunkSize < end; i++ {
+		k := &c.chunks[i]
 		base := k.index * chunkSize
 		if from, to := max(off-base, 0), min(end-base, chunkSize); from < to {
 			lo, hi := (from+blockSize-1)/blockSize*blockSize, to/blockSize*blockSize
@@ -244,11 +244,11 @@ func (c *content) punch(off, n int64) error {
 			}
 		}
 		if k.alloc != 0 {
-			kept = append(kept, k)
+			c.chunks[kept] = *k
+			kept++
 		}
 	}
-	clear(c.chunks[len(kept):])
-	c.chunks = kept
+	c.chunks = slices.Delete(c.chunks, kept, i)
 	return nil
 }
 

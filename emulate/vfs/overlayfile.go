@@ -97,11 +97,13 @@ func (n *ovNode) mark(off, end int64) {
 		n.copied = make(map[int64]uint64)
 	}
 	last := blocksOf(min(end, n.lent))
-	for block := off / blockSize; block < last; block++ {
-		if !n.has(block) {
-			n.copied[block/64] |= 1 << (block % 64)
-			n.blocks++
+	for block := off / blockSize; block < last; block += 64 - block%64 {
+		m := ^uint64(0) << (block % 64)
+		if left := last - block/64*64; left < 64 {
+			m &= 1<<left - 1
 		}
+		n.blocks += int64(bits.OnesCount64(m &^ n.copied[block/64]))
+		n.copied[block/64] |= m
 	}
 	n.settle()
 }
@@ -320,6 +322,9 @@ func (f *ovFile) Allocate(mode uint32, off, size int64) error {
 		case unix.FALLOC_FL_PUNCH_HOLE, unix.FALLOC_FL_ZERO_RANGE:
 			err = f.edges(off, off+size)
 		case unix.FALLOC_FL_COLLAPSE_RANGE, unix.FALLOC_FL_INSERT_RANGE:
+			if blocksOf(n.lent) > maxMove {
+				return unix.EOPNOTSUPP
+			}
 			err = f.fill(0, n.lent)
 		}
 		if err != nil {
@@ -361,13 +366,17 @@ func (f *ovFile) SeekHole(off int64, whence int) (int64, error) {
 }
 
 // Map is [fdtable.Mapper]. What is open for writing, or was written, is mapped
-// above, where further writes show.
+// above, where further writes show: all of it is copied, so ENOMEM if that is too
+// much.
 func (f *ovFile) Map(off, size int64, write bool) (fdtable.Mapping, error) {
 	n := f.n
 	if low, ok := f.low.(fdtable.Mapper); ok && !n.wrote && !f.write && !write {
 		return low.Map(off, size, false)
 	}
 	err := f.raise()
+	if err == nil && blocksOf(n.lent)-n.blocks > maxShared/blockSize {
+		err = unix.ENOMEM
+	}
 	if err == nil {
 		err = f.fill(0, n.lent)
 	}
