@@ -21,13 +21,14 @@ import (
 // process would, and never blocks the warden: a read or write that would block is
 // EAGAIN, and one goroutine sleeps in poll(2) for the file's queue.
 type hostFile struct {
-	fd      int
+	fd      int    // -1 once users is 0
+	users   int    // itself and holds
 	mode    uint32 // S_IFMT
 	queue   fdtable.Queue
 	streams *streams
 	missing int16  // poll events that were last found wanting
 	armed   bool   // a goroutine polls
-	again   bool   // Open made it
+	again   func() // not nil: Open made it, and this ends its hold of what it was made of
 	woken   func() // not nil: to be called instead of wake, on any goroutine
 	number  int    // the descriptor that the guest has first
 	stop    int    // while armed: eventfd that ends the goroutine
@@ -88,7 +89,7 @@ func (s *streams) newHostFile(f *os.File) (*hostFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &hostFile{fd: -1, streams: s}
+	h := &hostFile{fd: -1, users: 1, streams: s}
 	cerr := raw.Control(func(fd uintptr) {
 		h.fd, err = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 3)
 	})
@@ -121,16 +122,33 @@ func (h *hostFile) plain() bool {
 	return h.mode == unix.S_IFREG || h.mode == unix.S_IFDIR || h.mode == unix.S_IFBLK
 }
 
-// Close closes the duplicate.
+// Close closes the duplicate, unless it is held.
 func (h *hostFile) Close() error {
 	h.queue.Wake()
-	if h.again {
+	if h.again != nil {
 		h.streams.reopened--
+		h.again()
 	}
 	if h.armed {
 		h.halt()
 	}
-	return unix.Close(h.fd)
+	return h.drop()
+}
+
+// Hold is [vfs.Holder]: the guest may ask about the stream, and open it, by an entry
+// that outlives the File.
+func (h *hostFile) Hold() func() {
+	h.users++
+	return func() { _ = h.drop() }
+}
+
+func (h *hostFile) drop() error {
+	if h.users--; h.users > 0 {
+		return nil
+	}
+	fd := h.fd
+	h.fd = -1 // the number may be another file's of this program soon
+	return unix.Close(fd)
 }
 
 // pipeChunk is what a pipe or terminal that polls writable takes without
@@ -245,7 +263,7 @@ func (h *hostFile) Open(flags int) (fdtable.File, error) {
 	if want := flags & unix.O_ACCMODE; access != unix.O_RDWR && want != access {
 		return nil, unix.EACCES
 	}
-	n := &hostFile{mode: h.mode, streams: h.streams, again: true, number: h.number}
+	n := &hostFile{users: 1, mode: h.mode, streams: h.streams, number: h.number}
 	var err error
 	if h.streams.reopened >= maxReopened {
 		return nil, unix.ENFILE
@@ -263,6 +281,7 @@ func (h *hostFile) Open(flags int) (fdtable.File, error) {
 		return nil, err
 	}
 	h.streams.reopened++
+	n.again = h.Hold()
 	return n, nil
 }
 

@@ -10,10 +10,12 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"oubliette/jail"
@@ -208,6 +210,48 @@ func TestStreamClosed(t *testing.T) {
 	_, err = in.Write([]byte("x"))
 	check(err)
 	check(proc.Wait())
+}
+
+func init() { guests["held stream"] = heldStreamGuest }
+
+// heldStreamGuest closes its input and opens it by what it has else of it.
+func heldStreamGuest([]string) {
+	kept := []int{must(unix.Open("/dev/stdin", unix.O_RDONLY, 0)), must(unix.Open("/dev/stdin", unix.O_PATH, 0))}
+	check(unix.Close(0))
+	for range 8 { // of which one may get the number that the input had below
+		must(unix.Open(os.Args[0], unix.O_RDONLY, 0))
+	}
+	for _, fd := range kept {
+		var st unix.Stat_t
+		check(unix.Fstat(fd, &st))
+		f, err := os.Open(fmt.Sprint("/proc/self/fd/", fd))
+		check(err)
+		p := make([]byte, 64)
+		n, err := f.Read(p)
+		fmt.Printf("%d bytes: %q %v\n", st.Size, p[:n], err)
+		check(f.Close())
+		check(unix.Close(fd))
+	}
+}
+
+// TestHeldStream: whatever the guest keeps of a stream that it has closed is of that
+// stream, not of what has its descriptor since.
+func TestHeldStream(t *testing.T) {
+	noLeak(t)
+	name := filepath.Join(t.TempDir(), "input")
+	check(os.WriteFile(name, []byte("the input"), 0o644))
+	run := func(do func(*exec.Cmd) result) result {
+		f := must(os.Open(name))
+		defer f.Close()
+		cmd := guestCommand("held stream")
+		cmd.Stdin = f
+		return do(cmd)
+	}
+	want := run(func(cmd *exec.Cmd) result { return native(t, cmd) })
+	got := run(func(cmd *exec.Cmd) result { return jailed(t, &jail.Jail{}, cmd, policy.Overlay()) })
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-native +jailed:\n%s", diff)
+	}
 }
 
 // TestStreamsOverLimit: what does not fit into the descriptors is not kept.

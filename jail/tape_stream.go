@@ -116,6 +116,14 @@ func (f *tapedStream) Close() error {
 	return f.h.Close()
 }
 
+// Hold is [vfs.Holder].
+func (f *tapedStream) Hold() func() {
+	if f.h == nil {
+		return func() {}
+	}
+	return f.h.Hold()
+}
+
 // shut closes the door of a closed stream for which nobody polls any more.
 func (f *tapedStream) shut() {
 	if f.closed && !f.armed {

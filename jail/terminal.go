@@ -73,7 +73,7 @@ func (t *terminal) open(f *os.File) error {
 		if err = firstError(cerr, err); err != nil {
 			return err
 		}
-		*h = &hostFile{fd: fd, mode: unix.S_IFCHR, streams: &t.w.streams}
+		*h = &hostFile{fd: fd, users: 1, mode: unix.S_IFCHR, streams: &t.w.streams}
 	}
 	mode, err := unix.IoctlGetTermios(t.from.fd, unix.TCGETS)
 	if err != nil {
@@ -231,7 +231,7 @@ func (t *terminal) close() {
 func (t *terminal) closeFiles() {
 	for _, h := range []*hostFile{t.from, t.to} {
 		if h != nil {
-			_ = unix.Close(h.fd)
+			_ = h.Close()
 		}
 	}
 }
