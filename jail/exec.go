@@ -4,6 +4,7 @@ package jail
 
 import (
 	"encoding/binary"
+	"io"
 	"syscall"
 	"time"
 
@@ -62,6 +63,12 @@ func (t *thread) Exec(r emulate.ExecRequest) error {
 func (t *thread) load(r emulate.ExecRequest, state emulate.SignalState) error {
 	w, sent := t.w, t.w.sent
 	entries := make(map[string]*vfs.Dentry)
+	var files []io.Closer // until they are mapped, for an open file's place in an arena is its own
+	defer func() {
+		for _, f := range files {
+			_ = f.Close()
+		}
+	}()
 	open := func(path string) (loader.File, error) {
 		d, err := r.Open(path)
 		if err != nil {
@@ -77,7 +84,7 @@ func (t *thread) load(r emulate.ExecRequest, state emulate.SignalState) error {
 			_ = f.Close()
 			return nil, unix.EACCES
 		}
-		entries[path] = d
+		entries[path], files = d, append(files, f)
 		return programFile{lf, w.sys, d}, nil
 	}
 	im, err := loader.Load(open, r.Path, r.Args, loader.Options{Random: w.random})
@@ -112,6 +119,9 @@ type programFile struct {
 	sys *emulate.System
 	at  *vfs.Dentry
 }
+
+// Close is fdtable.File. load closes what it opened.
+func (programFile) Close() error { return nil }
 
 // Map is fdtable.Mapper.
 func (f programFile) Map(off, n int64, write bool) (fdtable.Mapping, error) {

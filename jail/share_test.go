@@ -76,6 +76,32 @@ func shareGuest(args []string) {
 	fmt.Println("a file opened to read:", err)
 }
 
+func init() { guests["run shared"] = runSharedGuest }
+
+// runSharedGuest runs a program that was mapped to write.
+func runSharedGuest(args []string) {
+	path := filepath.Join(args[0], "program")
+	check(os.WriteFile(path, must(os.ReadFile(os.Args[0])), 0o755))
+	check(unix.Munmap(mapFile(path, 1)))
+	cmd := exec.Command(path)
+	cmd.Env, cmd.Stdout, cmd.Stderr = append(os.Environ(), guestVar+"=ran"), os.Stdout, os.Stdout
+	fmt.Println(cmd.Run())
+}
+
+func init() { guests["ran"] = func([]string) { fmt.Println("ran") } }
+
+// TestRunsShared: a program has its place in the arena until it is mapped.
+func TestRunsShared(t *testing.T) {
+	want := native(t, guestCommand("run shared", t.TempDir()))
+	dir := t.TempDir()
+	p := policy.Overlay()
+	p.Mounts = append(p.Mounts, policy.Mount{Guest: dir, Kind: policy.KindHost, Host: dir, Write: true})
+	got := jailed(t, &jail.Jail{}, guestCommand("run shared", dir), p)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-native +jailed:\n%s", diff)
+	}
+}
+
 // mapFile maps n bytes of a file, made that long.
 func mapFile(path string, n int) []byte {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)

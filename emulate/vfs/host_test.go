@@ -17,6 +17,7 @@ import (
 
 	"oubliette/emulate/vfs"
 	"oubliette/fdtable"
+	"oubliette/internal/arena"
 )
 
 func mustHost(t testing.TB, dir string, o vfs.HostOptions) vfs.Node {
@@ -597,6 +598,54 @@ func TestHostFrozen(t *testing.T) {
 }
 
 // TestHostNoDescriptors: idle descriptors go before anything fails.
+// TestHostSharedPlace: the place of a file that is open stays its own, though nobody
+// has it mapped yet, or any more.
+func TestHostSharedPlace(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"file", "other"} {
+		mustWrite(t, filepath.Join(dir, name), name)
+	}
+	own, err := arena.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Close()
+	own.InUse = func(map[int]bool) error { return nil }
+	root := mustHost(t, dir, vfs.HostOptions{Write: true})
+	if err := root.(vfs.Arenas).UseArenas(own, nil); err != nil {
+		t.Fatal(err)
+	}
+	place := func(f fdtable.File, write bool) int64 {
+		m, err := f.(fdtable.Mapper).Map(0, 4096, write)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m.Offset
+	}
+	file, other := mustLookup(t, root, "file"), mustOpen(t, mustLookup(t, root, "other"), unix.O_RDWR)
+	defer other.Close()
+	for _, flags := range []int{unix.O_RDWR, unix.O_RDONLY} {
+		first, f := mustOpen(t, file, unix.O_RDWR), mustOpen(t, file, flags)
+		at := place(first, true)
+		if got := place(f, flags == unix.O_RDWR); got != at {
+			t.Fatalf("a file at %d and %d", at, got)
+		}
+		first.Close()
+		if got := place(other, true); got == at {
+			t.Errorf("two files at %d", at)
+		}
+		f.Close()
+		if err := root.(vfs.Flusher).Flush(); err != nil {
+			t.Error(err)
+		}
+	}
+	last := mustOpen(t, file, unix.O_RDWR)
+	defer last.Close()
+	if at := place(last, true); at != 0 {
+		t.Errorf("a place that nobody uses is kept: the next one is %d", at)
+	}
+}
+
 func TestHostNoDescriptors(t *testing.T) {
 	dir := t.TempDir()
 	for i := range 10 {

@@ -54,11 +54,10 @@ func (f *hostFile) open() (int, error) {
 }
 
 func (f *hostFile) Close() error {
-	err := f.n.unshare(false)
 	if f.fd != nil {
 		f.n.h.release(f.fd)
 	}
-	return err
+	return f.n.unshare(false)
 }
 
 func (f *hostFile) ReadAt(p []byte, off int64) (int, error) {

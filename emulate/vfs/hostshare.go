@@ -147,15 +147,22 @@ func (s *shared) allocated(n *hostNode, mode uint32, off, length int64) error {
 	return nil
 }
 
-// unshare flushes the file and, if no guest maps it any more, gives the slot back.
+// inUse reports that the slot may be in somebody's hands: in those of a File, by
+// which it may be about to be mapped, or of a guest that has.
+func (s *shared) inUse(n *hostNode) bool {
+	read := n.fds[toRead]
+	return s.fd.users > 1 || read != nil && read.users > 0 || n.h.arena.Mapped(s.slot)
+}
+
+// unshare flushes the file and, if nobody uses it any more, gives the slot back.
 func (n *hostNode) unshare(ended bool) error {
 	s := n.shared
 	if s == nil {
 		return nil
 	}
-	mapped := !ended && n.h.arena.Mapped(s.slot) // before the flush: what comes later comes through a mapping
+	used := !ended && s.inUse(n) // before the flush: what comes later comes through a mapping
 	err := s.flush(n)
-	if mapped || err != nil && !ended {
+	if used || err != nil && !ended {
 		return err
 	}
 	n.shared = nil
