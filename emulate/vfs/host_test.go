@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -683,6 +684,37 @@ func TestHostNoDescriptors(t *testing.T) {
 			}
 			f.Close()
 		}
+	}
+}
+
+// TestHostLinkMany: a link lands in its directory, however many others are looked
+// through for a file of which somebody else has removed the names.
+func TestHostLinkMany(t *testing.T) {
+	dir := t.TempDir()
+	mustWrite(t, filepath.Join(dir, "0/file"), "text")
+	mustWrite(t, filepath.Join(dir, "to/x"), "")
+	root := mustHost(t, dir, vfs.HostOptions{Write: true})
+	file := mustLookup(t, root, "0/file")
+	var removed []string
+	for i := range 20 {
+		name := fmt.Sprint(i+1, "/file")
+		mustWrite(t, filepath.Join(dir, fmt.Sprint(i+1), "x"), "")
+		if err := os.Link(filepath.Join(dir, "0/file"), filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+		mustLookup(t, root, name)
+		removed = append(removed, filepath.Join(dir, name))
+	}
+	to := mustLookup(t, root, "to")
+	for _, name := range removed {
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err := to.(vfs.Linker).Link("new", file)
+	found, _ := filepath.Glob(filepath.Join(dir, "*/new"))
+	if want := []string{filepath.Join(dir, "to/new")}; err != nil || !slices.Equal(found, want) {
+		t.Errorf("linked at %q, %v", found, err)
 	}
 }
 

@@ -20,13 +20,14 @@ func (n *hostNode) ReadDir() ([]DirEntry, error) {
 	if !n.attr.IsDir() {
 		return nil, unix.ENOTDIR
 	}
-	dirfd, err := n.dirfd()
+	dir, err := n.acquire(asPath) // for two calls
 	if err != nil {
 		return nil, err
 	}
-	fd, err := h.openat(dirfd, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	defer h.release(dir)
+	fd, err := h.openat(dir.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err == unix.EACCES { // To read "." one must search it, to read the directory not.
-		fd, err = h.openat(unix.AT_FDCWD, procFD(dirfd), unix.O_RDONLY|unix.O_DIRECTORY, 0)
+		fd, err = h.openat(unix.AT_FDCWD, procFD(dir.fd), unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	}
 	if err != nil {
 		return nil, err
@@ -187,6 +188,11 @@ func (n hostRW) Link(name string, node Node) error {
 	if err != nil {
 		return err
 	}
+	held, err := n.acquire(asPath) // m's directories do not take its place
+	if err != nil {
+		return err
+	}
+	defer n.h.release(held)
 	at, dirfd, err := n.name(name)
 	if err != nil {
 		return err
@@ -261,15 +267,16 @@ func (n hostRW) Rename(name string, dir Node, newname string, flags uint32) erro
 	if flags&^(unix.RENAME_NOREPLACE|unix.RENAME_EXCHANGE) != 0 {
 		return unix.EINVAL
 	}
-	newAt, _, err := to.name(newname)
+	held, err := to.acquire(asPath) // n's does not take its place
+	if err != nil {
+		return err
+	}
+	defer n.h.release(held)
+	newAt, tofd, err := to.name(newname)
 	if err != nil {
 		return err
 	}
 	at, fromfd, err := n.name(name)
-	if err != nil {
-		return err
-	}
-	tofd, err := to.dirfd()
 	if err != nil {
 		return err
 	}
