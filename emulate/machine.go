@@ -54,6 +54,7 @@ type Machine interface {
 	CPUTime(thread bool) (time.Duration, error)
 	// ProcFile reads a file of the host's /proc/PID (maps, stat, status,
 	// smaps, statm, cmdline, environ) for this thread. The caller removes host names from it.
+	// ErrGone, and what the host gives: EMFILE for example.
 	ProcFile(name string) ([]byte, error)
 	// Kill ends the whole process the thread belongs to.
 	Kill()

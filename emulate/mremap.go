@@ -15,9 +15,14 @@ import (
 // placing is held while the kernel puts pages of an arena into a guest's memory,
 // so that mremap's look at what it grows is still true when it grows.
 type placing struct {
-	held bool
-	free fdtable.Queue
+	held  bool
+	moves bool // what was mapped before
+	free  fdtable.Queue
 }
+
+// Remapping reports that the kernel may be moving a mapping, which who reads
+// /proc/PID/maps meanwhile may miss.
+func (s *System) Remapping() bool { return s.placing.moves }
 
 // lock sleeps until no other task places. ERESTARTNOINTR, for neither mmap(2) nor
 // mremap(2) is ever interrupted.
@@ -34,7 +39,7 @@ func (p *placing) lock(c *Call) error {
 }
 
 func (p *placing) unlock() {
-	p.held = false
+	p.held, p.moves = false, false
 	p.free.Wake()
 }
 
@@ -48,6 +53,7 @@ func mremap(c *Call) (uint64, error) {
 		return 0, err
 	}
 	defer c.Sys.placing.unlock()
+	c.Sys.placing.moves = true
 	if oldSize == 0 || newSize > oldSize { // 0: another mapping of the same pages
 		m, err := c.Task.mappingAt(oldAddr)
 		if err != nil {
@@ -68,6 +74,7 @@ func remap_file_pages(c *Call) (uint64, error) {
 		return 0, err
 	}
 	defer c.Sys.placing.unlock()
+	c.Sys.placing.moves = true
 	m, err := c.Task.mappingAt(start)
 	if err != nil {
 		return 0, err

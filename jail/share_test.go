@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"oubliette/emulate"
 	"oubliette/jail"
 	"oubliette/policy"
 )
@@ -99,6 +100,46 @@ func TestRunsShared(t *testing.T) {
 	got := jailed(t, &jail.Jail{}, guestCommand("run shared", dir), p)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-native +jailed:\n%s", diff)
+	}
+}
+
+func init() { guests["kept place"] = keptPlaceGuest }
+
+// keptPlaceGuest removes a file that it has mapped, and so many others that their
+// places are looked for.
+func keptPlaceGuest(args []string) {
+	path := filepath.Join(args[0], "file")
+	p := mapFile(path, 4096)
+	copy(p, "kept")
+	check(os.Remove(path))
+	unix.Sync()
+	for range 200 {
+		check(unix.Munmap(mapFile(path, 4096)))
+		check(os.Remove(path))
+	}
+	for i := range 200 {
+		copy(mapFile(path+fmt.Sprint(i), 4096), "another file's")
+	}
+	unix.Sync()
+	fmt.Printf("%q\n", p[:4])
+}
+
+// TestKeptPlace: what cannot be looked for, for want of descriptors, is mapped.
+func TestKeptPlace(t *testing.T) {
+	dir := t.TempDir()
+	p := policy.Overlay()
+	p.Mounts = append(p.Mounts, policy.Mount{Guest: dir, Kind: policy.KindMemory, Mode: 0o1777})
+	var most unix.Rlimit
+	check(unix.Getrlimit(unix.RLIMIT_NOFILE, &most))
+	defer unix.Setrlimit(unix.RLIMIT_NOFILE, &most)
+	next := unix.Rlimit{Cur: 3, Max: most.Max}
+	got := jailed(t, &jail.Jail{Handlers: map[string]emulate.Handler{"sync": func(*emulate.Call) (uint64, error) {
+		err := unix.Setrlimit(unix.RLIMIT_NOFILE, &next)
+		next = most
+		return 0, err
+	}}}, guestCommand("kept place", dir), p)
+	if want := (result{Stdout: "\"kept\"\n"}); got != want {
+		t.Errorf("%+v", got)
 	}
 }
 

@@ -322,17 +322,21 @@ func (t *thread) hostState() byte {
 	return 'Z'
 }
 
-// ProcFile reads a file of the host's /proc/PID of this thread.
+// ProcFile reads a file of the host's /proc/PID of this thread. Any error but ErrGone
+// is of the host, EMFILE for example.
 func (t *thread) ProcFile(name string) ([]byte, error) {
+	if t.reaped {
+		return nil, emulate.ErrGone // the number may be another's
+	}
 	path := fmt.Sprintf("/proc/%d/%s", t.tgid, name)
 	if t.tid != t.tgid || name == "stat" { // which for the process has all threads' times
 		path = fmt.Sprintf("/proc/%d/task/%d/%s", t.tgid, t.tid, name)
 	}
 	p, err := readProc(path)
-	if err != nil {
-		return nil, emulate.ErrGone
+	if err == unix.ENOENT || err == unix.ESRCH {
+		err = emulate.ErrGone
 	}
-	return p, nil
+	return p, err
 }
 
 // readProc is os.ReadFile without what it does for files of other kinds: a part
@@ -363,7 +367,7 @@ func readProc(path string) ([]byte, error) {
 func (t *thread) CPUTime(thread bool) (time.Duration, error) {
 	if !thread {
 		var ts unix.Timespec
-		if unix.ClockGettime(int32(^t.tgid<<3|2), &ts) != nil {
+		if t.reaped || unix.ClockGettime(int32(^t.tgid<<3|2), &ts) != nil {
 			return 0, emulate.ErrGone
 		}
 		return time.Duration(ts.Nano()), nil
@@ -384,7 +388,7 @@ func (t *thread) Usage(thread bool) (emulate.Usage, error) {
 		dir += fmt.Sprintf("task/%d/", t.tid)
 	}
 	stat, err := readProc(dir + "stat")
-	if err != nil {
+	if err != nil || t.reaped {
 		return emulate.Usage{}, emulate.ErrGone
 	}
 	return parseUsage(stat, t.tgid, t.tid, thread), nil

@@ -449,12 +449,22 @@ func (w *warden) Kill(reason error) {
 	w.killAll()
 }
 
-// slotsInUse marks the slots of the jail's arena that its guests have mapped.
+// slotsInUse marks the slots of the jail's arena that its guests have mapped. EAGAIN:
+// a mapping that is being moved, or is a child's that nobody knows yet, is not seen.
 func (w *warden) slotsInUse(mapped map[int]bool) error {
+	if w.sys.Remapping() {
+		return unix.EAGAIN
+	}
 	for _, t := range w.threads {
+		if t.cloning {
+			return unix.EAGAIN
+		}
 		maps, err := t.ProcFile("maps")
-		if err != nil {
+		if err == emulate.ErrGone {
 			continue
+		}
+		if err != nil {
+			return err
 		}
 		if err := w.arena.MarkSlots(string(maps), mapped); err != nil {
 			return err
