@@ -134,7 +134,7 @@ func (f programFile) Map(off, n int64, write bool) (fdtable.Mapping, error) {
 
 // startStub starts the stub with the guest's arguments and stops it.
 func (w *warden) startStub(t *thread, im *loader.Image, env []string) (*newImage, error) {
-	path := stub.Path(int(w.parts.stub.Fd()), len(im.ExecFn))
+	path := stub.Path(stubFD, len(im.ExecFn))
 	pid, err := syscall.ForkExec(path, im.Args, &syscall.ProcAttr{
 		Env:   env,
 		Files: w.parts.files(w.arena, w.arenaRead),

@@ -92,10 +92,14 @@ func (p *parts) release() {
 	_ = p.cache.Close()
 }
 
-// files are the stub's descriptors, by fdtable.Arena.
+// files are the stub's descriptors, by fdtable.Arena, and the stub itself: by the
+// number that it has here another may stand in the child (syscall.ForkExec moves them).
 func (p *parts) files(own *arena.Arena, ownRead *os.File) []uintptr {
-	return []uintptr{p.ro.Fd(), own.File().Fd(), ownRead.Fd()}
+	return []uintptr{p.ro.Fd(), own.File().Fd(), ownRead.Fd(), stubFD: p.stub.Fd()}
 }
+
+// stubFD is the stub in its own process, which closes it.
+const stubFD = 3
 
 // Warm keeps the content of the programs and libraries that jails have mapped
 // until Close, so that the next jail starts without reading them again. It holds

@@ -254,6 +254,19 @@ func TestHeldStream(t *testing.T) {
 	}
 }
 
+// TestLowDescriptors: jails run in a program that has closed its standard streams.
+func TestLowDescriptors(t *testing.T) {
+	want := result{Stdout: "ran\n"}
+	kept := must(unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, 3))
+	check(unix.Close(0))
+	got := jailed(t, &jail.Jail{}, exec.Command("/bin/echo", "ran"), policy.Tool())
+	check(unix.Dup3(kept, 0, 0))
+	check(unix.Close(kept))
+	if got != want {
+		t.Errorf("%+v", got)
+	}
+}
+
 // TestStreamsOverLimit: what does not fit into the descriptors is not kept.
 func TestStreamsOverLimit(t *testing.T) {
 	noLeak(t)
