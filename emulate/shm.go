@@ -131,6 +131,8 @@ func shmat(c *Call) (uint64, error) {
 	if err != nil {
 		return 0, unix.ENOMEM
 	}
+	s.attached++ // whoever removes it meanwhile
+	defer s.detach(c.Sys)
 	at, err := c.mapPlace(s.d, m, [6]uint64{addr, s.length(), prot, flags})
 	if err == unix.EEXIST {
 		err = unix.EINVAL
@@ -189,6 +191,9 @@ func shmdt(c *Call) (uint64, error) {
 	}
 	if _, err := c.Task.Machine.Native(sysno.Must("munmap"), [6]uint64{shmaddr, s.length()}); err != nil {
 		return 0, err
+	}
+	if p.shm[shmaddr] != s { // another thread was sooner
+		return 0, unix.EINVAL
 	}
 	s.dtime, s.lpid = c.seconds(), p.PID
 	delete(p.shm, shmaddr)

@@ -287,6 +287,40 @@ func TestShmProcesses(t *testing.T) {
 	}
 }
 
+// TestShmMeanwhile: a segment that is removed while it is attached, or detached by two
+// threads at once, goes once.
+func TestShmMeanwhile(t *testing.T) {
+	g := NewGuest(t)
+	mapper(t, g)
+	native := g.Machine.OnNative
+	var meanwhile func()
+	g.Machine.OnNative = func(nr int, args [6]uint64) (uint64, error) {
+		if do := meanwhile; do != nil {
+			meanwhile = nil
+			do()
+		}
+		return native(nr, args)
+	}
+	thread := g.Thread()
+	id, next := g.Must("shmget", 0, 4096, 0o600), uint64(0)
+	meanwhile = func() {
+		thread.Must("shmctl", id, 0, 0)
+		next = thread.Must("shmget", 0, 4096, 0o600)
+	}
+	at := g.Must("shmat", id, nil, 0)
+	ds := make([]byte, 112)
+	meanwhile = func() { thread.Must("shmdt", at) }
+	if _, errno := g.Call("shmdt", at); errno != unix.EINVAL {
+		t.Errorf("detached twice: %v", errno)
+	}
+	if _, errno := g.Call("shmctl", next, 2, ds); errno != 0 {
+		t.Errorf("another segment is gone: %v", errno)
+	}
+	if _, errno := g.Call("shmctl", id, 2, ds); errno != unix.EINVAL {
+		t.Errorf("the segment is still there: %v", errno)
+	}
+}
+
 // pointer is the memory at an address this process has mapped.
 func pointer(addr uint64) unsafe.Pointer {
 	return *(*unsafe.Pointer)(unsafe.Pointer(&addr))
