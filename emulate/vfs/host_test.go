@@ -687,6 +687,38 @@ func TestHostNoDescriptors(t *testing.T) {
 	}
 }
 
+// TestHostOpenAgain: a file is opened by the descriptor there is of it, which does not
+// make room for that.
+func TestHostOpenAgain(t *testing.T) {
+	root := mustHost(t, t.TempDir(), vfs.HostOptions{Write: true})
+	dir, err := root.(vfs.Mkdirer).Mkdir("d", unix.S_IFDIR|0o755, vfs.Owner{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := dir.(vfs.Creator).Create("f", unix.S_IFREG|0o644, 0, vfs.Owner{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Setrlimit(unix.RLIMIT_NOFILE, &old)
+	next, err := unix.Dup(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(next)
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(next), Max: old.Max}); err != nil {
+		t.Fatal(err)
+	}
+	f, err := file.(vfs.Opener).Open(unix.O_RDONLY)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+}
+
 // TestHostLinkMany: a link lands in its directory, however many others are looked
 // through for a file of which somebody else has removed the names.
 func TestHostLinkMany(t *testing.T) {

@@ -142,6 +142,8 @@ func (n *hostNode) openName(u use, flags int) (*hostFD, error) {
 	for _, held := range n.fds { // An open file needs no name.
 		if held != nil {
 			flags &^= unix.O_NOFOLLOW
+			held, _ = n.acquire(held.use) // openat gives up idle ones
+			defer n.h.release(held)
 			err := try(unix.AT_FDCWD, procFD(held.fd))
 			return f, err
 		}
