@@ -90,9 +90,7 @@ func (s *streams) newHostFile(f *os.File) (*hostFile, error) {
 		return nil, err
 	}
 	h := &hostFile{fd: -1, users: 1, streams: s}
-	cerr := raw.Control(func(fd uintptr) {
-		h.fd, err = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 3)
-	})
+	cerr := raw.Control(func(fd uintptr) { h.fd, err = nonBlocking(int(fd)) })
 	if cerr != nil {
 		return nil, os.ErrClosed // the only reason there is
 	}
@@ -106,6 +104,29 @@ func (s *streams) newHostFile(f *os.File) (*hostFile, error) {
 	}
 	h.mode = st.Mode & unix.S_IFMT
 	return h, nil
+}
+
+// nonBlocking duplicates a descriptor. That of a terminal gets a description of its
+// own, not to block and not to make the caller's non-blocking: what polls writable may
+// have room for a byte only, and what polls readable may wait for more (termios(3),
+// VTIME). Another user's terminal cannot be opened again, nor a pty's master.
+func nonBlocking(fd int) (int, error) {
+	device, err := unix.IoctlGetInt(fd, unix.TIOCGDEV)
+	if err != nil {
+		return unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
+	}
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	if err != nil {
+		return -1, err
+	}
+	own, err := unix.Open("/proc/self/fd/"+strconv.Itoa(fd), flags&unix.O_ACCMODE|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		if d, err := unix.IoctlGetInt(own, unix.TIOCGDEV); err == nil && d == device {
+			return own, nil
+		}
+		_ = unix.Close(own)
+	}
+	return unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
 }
 
 func firstError(errs ...error) error {
@@ -413,7 +434,12 @@ func (h *hostFile) Ioctl(mem fdtable.Memory, request uint32, arg uint64) (uint64
 		if err := mem.Read(arg, p[:]); err != nil {
 			return 0, err
 		}
-		return 0, ioctlBytes(h.fd, request, p[:])
+		if request == unix.TCSETSF {
+			if err := unix.IoctlSetInt(h.fd, unix.TCFLSH, unix.TCIFLUSH); err != nil {
+				return 0, err
+			}
+		}
+		return 0, ioctlBytes(h.fd, unix.TCSETS, p[:]) // what is on the way out, as on a serial line, may be for ever
 	case unix.TIOCINQ:
 		size = 4
 	default:

@@ -63,13 +63,7 @@ func (t *terminal) open(f *os.File) error {
 	}
 	for _, h := range []**hostFile{&t.from, &t.to} {
 		fd := -1
-		cerr := raw.Control(func(n uintptr) {
-			// One's own description, not to block and not to make the caller's
-			// non-blocking. Another user's terminal cannot be opened again.
-			if fd, err = unix.Open(fmt.Sprintf("/proc/self/fd/%d", n), unix.O_RDWR|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0); err != nil {
-				fd, err = unix.FcntlInt(n, unix.F_DUPFD_CLOEXEC, 3)
-			}
-		})
+		cerr := raw.Control(func(n uintptr) { fd, err = nonBlocking(int(n)) })
 		if err = firstError(cerr, err); err != nil {
 			return err
 		}

@@ -30,18 +30,8 @@ type screen struct {
 
 func newScreen(t *testing.T) *screen {
 	t.Helper()
-	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err == nil {
-		err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	peer, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
-	if e != 0 {
-		t.Fatal(e)
-	}
-	s := &screen{t: t, master: os.NewFile(uintptr(fd), "master"), tty: os.NewFile(peer, "tty")}
+	s := &screen{t: t}
+	s.master, s.tty = newTerminal(t)
 	s.resize(24, 80)
 	done := make(chan struct{})
 	go func() {
@@ -61,10 +51,31 @@ func newScreen(t *testing.T) *screen {
 	}()
 	t.Cleanup(func() {
 		_ = s.master.Close()
-		_ = s.tty.Close()
 		<-done
 	})
 	return s
+}
+
+// newTerminal opens a host terminal, of which nobody reads the master.
+func newTerminal(t *testing.T) (master, tty *os.File) {
+	t.Helper()
+	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err == nil {
+		err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	peer, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
+	if e != 0 {
+		t.Fatal(e)
+	}
+	master, tty = os.NewFile(uintptr(fd), "master"), os.NewFile(peer, "tty")
+	t.Cleanup(func() {
+		_ = master.Close()
+		_ = tty.Close()
+	})
+	return master, tty
 }
 
 func (s *screen) resize(rows, cols uint16) {
@@ -219,5 +230,44 @@ func TestTerminalStreams(t *testing.T) {
 	s.typed("abc\n\x04")
 	if err := await(t, proc); err != nil || out.String() != "/dev/pts/0\nABC\n" {
 		t.Errorf("%v, %q", err, out.String())
+	}
+}
+
+// TestTerminalStuck: a terminal that takes nothing, and one that was told to wait for
+// more than was typed, stop the guest and not the warden.
+func TestTerminalStuck(t *testing.T) {
+	need(t, "bash", "stty", "yes", "dd", "sleep")
+	for name, script := range map[string]string{
+		"full":  "echo; exec yes",
+		"typed": "stty raw min 255 time 255; dd bs=9 count=1 2>/dev/null; wait",
+	} {
+		t.Run(name, func(t *testing.T) {
+			master, tty := newTerminal(t)
+			out, in, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer out.Close()
+			defer in.Close()
+			cmd := exec.Command("/bin/bash", "-c", "(sleep .3; echo alive) >&2 & "+script)
+			cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, in
+			proc, err := jail.Spawn(cmd, policy.Tool())
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(150 * time.Millisecond)
+			if _, err := master.WriteString("x"); err != nil {
+				t.Fatal(err)
+			}
+			if err := out.SetReadDeadline(time.Now().Add(hung / 2)); err != nil {
+				t.Fatal(err)
+			}
+			p := make([]byte, 80)
+			if n, err := out.Read(p); string(p[:n]) != "alive\n" {
+				t.Errorf("another guest says %q, %v", p[:n], err)
+			}
+			_ = proc.Kill()
+			_ = await(t, proc)
+		})
 	}
 }
