@@ -172,3 +172,18 @@ func TestTimersTakeTurns(t *testing.T) {
 		t.Errorf("%d timers were started, not %d", n, most)
 	}
 }
+
+// One event is not any number of signals.
+func TestDnotifyWatches(t *testing.T) {
+	const fNotify, create = 1026, 1 << 2
+	g := NewGuest(t)
+	g.Must("mkdir", "/d", 0o755)
+	for i := range 20 {
+		fd := g.Must("openat", cwd, "/d", unix.O_RDONLY|unix.O_DIRECTORY, 0)
+		if _, errno := g.Call("fcntl", fd, fNotify, create); errno != 0 && (i < 16 || errno != unix.ENOMEM) || errno == 0 && i >= 16 {
+			t.Errorf("watch %d: %v", i, errno)
+		}
+	}
+	root := g.Must("openat", cwd, "/", unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	g.Must("fcntl", root, fNotify, create)
+}

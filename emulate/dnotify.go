@@ -17,8 +17,12 @@ type dnotify struct {
 	fd    int            // what the signal calls d
 }
 
-// dnMultishot is DN_MULTISHOT.
-const dnMultishot = 1 << 31
+const (
+	dnMultishot = 1 << 31 // DN_MULTISHOT
+	// maxDnotify bounds the watches of a directory: one event may be as many signals,
+	// each to a whole process group.
+	maxDnotify = 16
+)
 
 // dnotifyEvents are DN_* by bit, as inotify has them. A rename within one
 // directory, DN_RENAME, is one out of it here.
@@ -47,15 +51,19 @@ func (c *Call) fNotify(fd int, d *fdtable.Description, arg uint32) error {
 	if d.Owner == 0 {
 		d.Owner = c.Task.Process.PID
 	}
+	there := 0
 	for _, w := range s.watches.by[e.Node] {
-		if w.dn != nil && w.dn.d == d && w.dn.table == c.Task.FDs {
+		if w.dn == nil {
+			continue
+		}
+		if there++; w.dn.d == d && w.dn.table == c.Task.FDs {
 			w.dn.fd = fd
 			once := w.mask & mask & unix.IN_ONESHOT
 			w.mask = (w.mask|mask)&^unix.IN_ONESHOT | once
 			return nil
 		}
 	}
-	if s.watches.count >= maxInotifyWatches {
+	if there >= maxDnotify || s.watches.count >= maxInotifyWatches {
 		return unix.ENOMEM
 	}
 	s.watches.hook(&watch{node: e.Node, mask: mask, dn: &dnotify{d, c.Task.FDs, fd}})
