@@ -206,7 +206,7 @@ func (a procAt) statusLines(t *Task, hostState byte) map[string]string {
 		groups += strconv.FormatUint(uint64(g), 10) + " "
 	}
 	return map[string]string{
-		"Name": escape(t.Comm, "\n\\"), "Umask": umask, "State": t.state(hostState),
+		"Name": strings.NewReplacer("\n", `\n`, `\`, `\\`).Replace(t.Comm), "Umask": umask, "State": t.state(hostState),
 		"Tgid": num(p.PID), "Ngid": "0", "Pid": num(tid), "PPid": num(p.PPID()), "TracerPid": "0",
 		"Uid":    fmt.Sprintf("%d\t%d\t%d\t%d", k.RUID, k.EUID, k.SUID, k.FSUID),
 		"Gid":    fmt.Sprintf("%d\t%d\t%d\t%d", k.RGID, k.EGID, k.SGID, k.FSGID),

@@ -371,6 +371,12 @@ func TestProcWrites(t *testing.T) {
 			t.Errorf("%s is %q", c.path, got)
 		}
 	}
+	if errno := write(g, "/proc/self/comm", "a\nPid: 7\\"); errno != 0 {
+		t.Error(errno)
+	}
+	if got := mustSlurp(t, g, "/proc/self/status"); !strings.HasPrefix(got, "Name:\ta\\nPid: 7\\\\\nUmask:") {
+		t.Errorf("status begins with %.30q", got)
+	}
 	if errno := write(child, "/proc/sys/kernel/hostname", "x"); errno != unix.EACCES {
 		t.Errorf("hostname by a user: %v", errno)
 	}
