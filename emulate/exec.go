@@ -201,13 +201,14 @@ func (t *Task) CommitExec(exe *vfs.Dentry, comm string, args, env []string) {
 	p.Attr.Undumpable = false
 }
 
-// blockReader reads guest memory in aligned blocks and keeps them, so that
-// every byte of argv and envp is fetched once, in few reads.
+// blockReader reads guest memory in aligned blocks and keeps the last, so that argv
+// and envp are fetched in few reads. Many reads let other tasks run.
 type blockReader struct {
-	c    *Call
-	addr uint64
-	data []byte // of buf, good until the next block
-	buf  [readBlock]byte
+	c     *Call
+	addr  uint64
+	data  []byte // of buf, good until the next block
+	reads int
+	buf   [readBlock]byte
 }
 
 const readBlock = 4096
@@ -216,6 +217,11 @@ const readBlock = 4096
 func (r *blockReader) at(addr uint64) ([]byte, error) {
 	start := addr &^ (readBlock - 1)
 	if r.data == nil || start != r.addr {
+		if r.reads++; r.reads%turn == 0 {
+			if err := r.c.yield(); err != nil {
+				return nil, err
+			}
+		}
 		n, err := r.c.Task.Machine.ReadMemory(r.buf[:], start)
 		if err != nil {
 			r.data = nil

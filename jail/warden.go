@@ -142,6 +142,7 @@ func (w *warden) loop() {
 			}
 		}
 		if !w.box.sleep() {
+			w.fetch() // a call that takes long, or timers, may post without end
 			continue
 		}
 		tid, ws, err := ptrace.Wait(w.pgid, 0, &w.usage)
