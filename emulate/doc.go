@@ -37,9 +37,4 @@
 // It does not decide what a guest may do: that is the policy, before a handler
 // is asked. It does not protect the guest from itself. Calls that Linux has and
 // this kernel has not answer ENOSYS, and their rows say why.
-//
-// A robust mutex (pthread_mutexattr_setrobust(3)) is not handed on when its owner
-// ends: set_robust_list is the host kernel's, which looks for the host's thread id in
-// the lock word, where the guest has put its own. Who waits for it waits on, or until
-// its timeout, where Linux says EOWNERDEAD.
 package emulate

@@ -56,6 +56,9 @@ type Machine interface {
 	// smaps, statm, cmdline, environ) for this thread. The caller removes host names from it.
 	// ErrGone, and what the host gives: EMFILE for example.
 	ProcFile(name string) ([]byte, error)
+	// Restart has the native call that the thread sleeps in begin again, if it does:
+	// a futex's word is compared again.
+	Restart()
 	// Kill ends the whole process the thread belongs to.
 	Kill()
 }

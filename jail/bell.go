@@ -89,6 +89,7 @@ func (w *warden) reapAll() {
 		}
 		if !ws.Exited() && !ws.Signaled() {
 			_ = unix.Kill(tid, unix.SIGKILL)
+			_ = ptrace.Cont(tid, 0) // one that dies takes no signal any more
 		}
 	}
 }

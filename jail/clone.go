@@ -18,6 +18,11 @@ func (t *thread) Clone(r emulate.CloneRequest) (emulate.Machine, error) {
 	if err := t.loadRegs(); err != nil {
 		return nil, err
 	}
+	if r.Flags&unix.CLONE_VFORK == 0 {
+		if err := t.stopAtExit(); err != nil {
+			return nil, err
+		}
+	}
 	flags := r.Flags | unix.CLONE_FILES | unix.CLONE_FS
 	if r.Flags&unix.CLONE_THREAD == 0 {
 		flags |= unix.CLONE_PARENT
@@ -71,6 +76,9 @@ func (t *thread) adopt(r emulate.CloneRequest, child *thread) (*thread, error) {
 	if err != nil {
 		return child, gone(err)
 	}
+	if t.exits() { // of which the message was
+		return child, emulate.ErrGone
+	}
 	tid := int(msg)
 	tgid := tid
 	if r.Flags&unix.CLONE_THREAD != 0 {
@@ -79,7 +87,7 @@ func (t *thread) adopt(r emulate.CloneRequest, child *thread) (*thread, error) {
 	w := t.w
 	child = w.newThread(tid, tgid, (*thread).firstStop)
 	child.regs = t.regs
-	child.lastCPU = t.lastCPU
+	child.lastCPU, child.exitStops = t.lastCPU, t.exitStops
 	child.maybePending = false
 	child.moves()
 	if r.Flags&unix.CLONE_VFORK != 0 {

@@ -108,6 +108,7 @@ func (t *thread) load(r emulate.ExecRequest, state emulate.SignalState) error {
 			state.Pending = now.Pending
 		}
 	}
+	t.leaveRobust()
 	r.Commit(entries[im.Path], im.Args)
 	t.become(n)
 	return n.enter(im, state)
@@ -402,6 +403,8 @@ func (t *thread) become(n *newImage) {
 	t.tid, t.tgid = n.tid, n.tid
 	w.threads[t.tid] = t
 	t.fresh, t.exited, t.regsOK = true, false, false
+	t.arrives()
+	t.lastStops = lastStops{}
 	t.waitMask, t.oldMask, t.interrupted, t.maybePending = nil, nil, false, false
 }
 

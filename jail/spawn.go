@@ -88,7 +88,7 @@ func (j *Jail) spawn(cmd *exec.Cmd, pol policy.Policy) (*Process, error) {
 // newWarden makes everything that needs no process yet.
 func newWarden(j *Jail, pol policy.Policy, tape *tape) (_ *warden, err error) {
 	w := &warden{policy: &pol, tape: tape, log: j.Logger, audits: newAudits(j.Logger, pol), threads: make(map[int]*thread),
-		early: make(map[int]earlyStop), doomed: make(map[int]*emulate.Process), late: make(map[*emulate.Process][]func()), loading: make(map[int]*newImage),
+		early: make(map[int]earlyStop), doomed: make(map[int]*emulate.Process), late: make(map[*emulate.Process][]func()), loading: make(map[int]*newImage), exits: make(map[int]*groupExit),
 		logged: make(map[string]int)}
 	if w.log == nil {
 		w.log = zap.NewNop()

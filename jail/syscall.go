@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"oubliette/emulate"
+	"oubliette/fdtable"
 	"oubliette/internal/ptrace"
 	"oubliette/policy"
 )
@@ -15,8 +16,8 @@ import (
 // syscall answers the call the thread has stopped at.
 func (t *thread) syscall() {
 	w := t.w
-	if ptrace.SyscallInfo(t.tid, &t.info) != nil {
-		return // gone: its death is the next status
+	if ptrace.SyscallInfo(t.tid, &t.info) != nil || t.info.Op != ptrace.OpSeccomp {
+		return // killed: its death is the next status, or the stop before
 	}
 	nr := int(int32(t.info.Nr))
 	c := &t.call
@@ -164,6 +165,11 @@ func (t *thread) loadRegs() error {
 func (t *thread) Native(nr int, args [6]uint64) (uint64, error) {
 	if err := t.loadRegs(); err != nil {
 		return 0, err
+	}
+	if nr == unix.SYS_MMAP && args[3]&unix.MAP_SHARED != 0 && args[4] == uint64(arenaFDs[fdtable.ArenaOwn]) {
+		if err := t.stopAtExit(); err != nil {
+			return 0, err
+		}
 	}
 	r := t.regs
 	ptrace.SetCall(&r, nr, args)

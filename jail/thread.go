@@ -56,6 +56,7 @@ type thread struct {
 	// none; see restart.
 	rewound unix.Errno
 	lastCPU int
+	lastStops
 
 	// Of turns: the signal to go on with, whether the kernel is to tell something,
 	// the thread stands in a group-stop, is about to end alone, or sleeps in vfork(2)
@@ -152,8 +153,7 @@ func (t *thread) killed() bool {
 	if t.tid == 0 { // task 1 before its first image
 		return t.dead
 	}
-	_, err := ptrace.SigMask(t.tid)
-	return err == unix.ESRCH
+	return ptrace.Killed(t.tid)
 }
 
 // end kills a process whose thread a handler has given up, but not one that dies
@@ -197,7 +197,9 @@ func (t *thread) resumed(request func(tid, sig int) error) (unix.WaitStatus, err
 	if !t.vforking {
 		t.moves()
 	}
-	_ = request(t.tid, 0) // ESRCH: its death is on the way
+	if !t.exits() {
+		_ = request(t.tid, 0) // ESRCH: its death is on the way
+	}
 	if t.leaving {
 		t.left()
 	}

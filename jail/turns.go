@@ -71,11 +71,18 @@ var takingTurns = policy.Rule{Calls: append([]string{"exit", "exit_group"}, wait
 func (t *thread) cont(sig int) {
 	s := t.w.turns
 	if s == nil {
-		_ = ptrace.Cont(t.tid, sig) // ESRCH: its death is on the way
+		t.run(sig)
 		return
 	}
 	t.signal = sig
 	s.queue = append(s.queue, t)
+}
+
+// run continues the host thread with a signal.
+func (t *thread) run(sig int) {
+	if !t.exits() {
+		_ = ptrace.Cont(t.tid, sig) // ESRCH: its death is on the way
+	}
 }
 
 // moves notes that the kernel is going to tell of t; rests, that it has.
@@ -234,7 +241,7 @@ func (w *warden) grant(t *thread) {
 	s := w.turns
 	s.running, s.looked, s.jump = t, nil, false
 	t.moves()
-	_ = ptrace.Cont(t.tid, t.signal)
+	t.run(t.signal)
 	if t.leaving {
 		t.left()
 	}
@@ -247,8 +254,12 @@ func (t *thread) left() {
 		return
 	}
 	for range quantum / leaderPause {
-		if t.hostState() == 'Z' {
+		state := t.hostState()
+		if state == 'Z' {
 			break
+		}
+		if state == 't' {
+			t.w.atLastStop(t.tid)
 		}
 		time.Sleep(leaderPause)
 	}

@@ -45,6 +45,7 @@ type warden struct {
 	// process was before execve its times are.
 	doomed  map[int]*emulate.Process
 	late    map[*emulate.Process][]func() // to do after that, see afterOld
+	exits   map[int]*groupExit            // by tgid
 	ready   []*thread                     // parked threads to resume
 	signals signalInfos
 	sent    int // signals, counted
@@ -169,6 +170,10 @@ func (w *warden) guard(fn func()) {
 
 // dispatch gives a status to the thread it belongs to.
 func (w *warden) dispatch(tid int, ws unix.WaitStatus) {
+	if int(ws>>16) == unix.PTRACE_EVENT_EXIT {
+		w.atLastStop(tid)
+		return
+	}
 	if n := w.loading[tid]; n != nil {
 		n.status, n.stopped = ws, true
 		w.resume(n.owner)
@@ -182,6 +187,9 @@ func (w *warden) dispatch(tid int, ws unix.WaitStatus) {
 	case t == nil:
 		w.unknown(tid, ws)
 		return
+	}
+	if ws.Exited() || ws.Signaled() {
+		t.ends()
 	}
 	if w.turns != nil && w.turns.arrived(t, stopEvent{tid, ws, w.usage}) {
 		return
@@ -314,6 +322,9 @@ func (w *warden) openDoors() {
 // killAll kills every guest. Threads that appear later are killed as they do.
 func (w *warden) killAll() {
 	w.ended = true
+	for _, g := range w.exits {
+		g.letGo() // one that dies takes no signal any more
+	}
 	for _, t := range w.threads {
 		t.kill()
 	}

@@ -74,6 +74,24 @@ func EventMessage(tid int) (uint64, error) {
 	return msg, err
 }
 
+// Killed reports that tid, which was stopped, is dying since: it is on its way, or at
+// its PTRACE_EVENT_EXIT.
+func Killed(tid int) bool {
+	var si SigInfo
+	err := GetSigInfo(tid, &si)
+	return err == unix.ESRCH || err == nil && si.Code>>8 == unix.PTRACE_EVENT_EXIT
+}
+
+// RobustList is what tid has told set_robust_list(2), 0 nothing.
+func RobustList(tid int) (head uint64, err error) {
+	var size uint64
+	_, _, e := unix.Syscall(unix.SYS_GET_ROBUST_LIST, uintptr(tid), uintptr(unsafe.Pointer(&head)), uintptr(unsafe.Pointer(&size)))
+	if e != 0 {
+		return 0, e
+	}
+	return head, nil
+}
+
 // Info is struct ptrace_syscall_info of a seccomp, entry or exit stop.
 type Info struct {
 	Op   uint8 // OpEntry, OpExit, OpSeccomp

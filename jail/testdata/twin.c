@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -2170,6 +2171,232 @@ static void futexes(void)
 	}
 }
 
+/* ---- robust futexes ---- */
+
+static void *robust_own(void *m)
+{
+	pthread_mutex_lock(m);
+	return 0;
+}
+
+static void *robust_wait(void *m)
+{
+	return (void *)(long)pthread_mutex_lock(m);
+}
+
+static void robust_init(pthread_mutex_t *m)
+{
+	pthread_mutexattr_t a;
+	pthread_mutexattr_init(&a);
+	pthread_mutexattr_setrobust(&a, PTHREAD_MUTEX_ROBUST);
+	pthread_mutexattr_setpshared(&a, PTHREAD_PROCESS_SHARED);
+	pthread_mutex_init(m, &a);
+}
+
+static const char *err(int e)
+{
+	return e ? strerrorname_np(e) : "0";
+}
+
+static void robust_threads(void)
+{
+	static pthread_mutex_t m[3];
+	pthread_t t, w[3];
+	void *r;
+	robust_init(m);
+	pthread_create(&t, 0, robust_own, m);
+	pthread_join(t, 0);
+	say("of a thread: %s", err(pthread_mutex_trylock(m)));
+	say("consistent %s", err(pthread_mutex_consistent(m)));
+	say("unlock %s lock %s unlock %s", err(pthread_mutex_unlock(m)), err(pthread_mutex_lock(m)), err(pthread_mutex_unlock(m)));
+	pthread_create(&t, 0, robust_own, m);
+	pthread_join(t, 0);
+	say("not mended: lock %s", err(pthread_mutex_lock(m)));
+	pthread_mutex_unlock(m);
+	say("then %s", err(pthread_mutex_lock(m)));
+	robust_init(m);
+	pthread_mutex_lock(m);
+	for (int i = 0; i < 3; i++) {
+		pthread_create(w + i, 0, robust_wait, m);
+		msleep(50);
+	}
+	pthread_mutex_unlock(m); /* each ends with it locked, and without a word */
+	for (int i = 0; i < 3; i++) {
+		pthread_join(w[i], &r);
+		say("a thread had %s", i && r ? "not 0" : err((long)r));
+	}
+}
+
+static pthread_mutex_t *robust_at; /* in shared memory */
+static int robust_how;
+
+static void robust_hold(void)
+{
+	struct rlimit none = {0, 0};
+	setrlimit(RLIMIT_CORE, &none);
+	for (int i = 0; i < 3; i++)
+		pthread_mutex_lock(robust_at + i);
+	msleep(200);
+	pthread_t t;
+	switch (robust_how) {
+	case 1:
+		kill(getpid(), SIGKILL);
+	case 2:
+		*(volatile int *)8 = 1;
+	case 3:
+		execl(self, self, "exit", "3", NULL);
+	case 4: /* of the thread's exit its process does not end */
+		pthread_create(&t, 0, robust_own, robust_at + 3);
+		pthread_join(t, 0);
+		syscall(SYS_exit, 4);
+	}
+	_exit(0);
+}
+
+static void robust_processes(void)
+{
+	robust_at = shared(4096);
+	for (robust_how = 0; robust_how < 5; robust_how++) {
+		for (int i = 0; i < 4; i++)
+			robust_init(robust_at + i);
+		pid_t pid = spawn(robust_hold), st;
+		msleep(50);
+		say("%d: waited %s", robust_how, err(pthread_mutex_lock(robust_at)));
+		for (int i = 1; i < 4; i++)
+			say("%d: %s", robust_how, err(pthread_mutex_lock(robust_at + i)));
+		waitpid(pid, &st, 0);
+		say("status %#x", st);
+	}
+}
+
+/* Threads that make calls are killed, or their process ends. */
+static atomic_int *robust_busy;
+
+static void *robust_work(void *m)
+{
+	pthread_mutex_lock(m);
+	for (++*robust_busy;;)
+		getppid();
+}
+
+static void robust_kills(void)
+{
+	enum { threads = 3, times = 60 };
+	robust_at = shared(4096);
+	robust_busy = (void *)((char *)robust_at + 2048);
+	int died = 0;
+	for (int n = 0; n < times; n++) {
+		*robust_busy = 0;
+		for (int i = 0; i < threads; i++)
+			robust_init(robust_at + i);
+		pid_t pid = fork(), st;
+		if (!pid) {
+			for (int i = 0; i < threads; i++) {
+				pthread_t t;
+				pthread_create(&t, 0, robust_work, robust_at + i);
+			}
+			while (*robust_busy < threads || n % 2)
+				sched_yield();
+			_exit(0);
+		}
+		while (*robust_busy < threads)
+			sched_yield();
+		if (n % 2)
+			kill(pid, SIGKILL);
+		for (int i = 0; i < threads; i++) {
+			struct timespec late;
+			clock_gettime(CLOCK_REALTIME, &late);
+			late.tv_sec += 3;
+			died += pthread_mutex_timedlock(robust_at + i, &late) == EOWNERDEAD;
+		}
+		waitpid(pid, &st, 0);
+	}
+	say("died %d of %d", died, threads * times);
+}
+
+/* A process alone, by a file. */
+static void robust_file(void)
+{
+	int fd = open("robust", O_RDWR | O_CREAT, 0600);
+	if (fd < 0 || ftruncate(fd, 4096))
+		_exit(93);
+	robust_at = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	close(fd);
+	robust_init(robust_at);
+	pid_t pid = vfork(), st;
+	if (!pid) {
+		execl(self, self, "robust_file_end", NULL);
+		_exit(94);
+	}
+	waitpid(pid, &st, 0);
+	say("by a file: %s, status %#x", err(pthread_mutex_lock(robust_at)), st);
+}
+
+static void robust_file_end(void)
+{
+	int fd = open("robust", O_RDWR);
+	pthread_mutex_lock(mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
+}
+
+/* The list is what the thread says it is. */
+struct robust_entry { struct robust_list list; int word, again; };
+static struct { struct robust_list_head head; struct robust_entry e[2100]; } *robust;
+
+static void *robust_raw(void *arg)
+{
+	long how = (long)arg;
+	int tid = syscall(SYS_gettid), n = 2100;
+	struct robust_entry *e = robust->e;
+	struct robust_list_head *h = &robust->head;
+	memset(robust, 0, sizeof *robust);
+	h->futex_offset = offsetof(struct robust_entry, word);
+	for (int i = 0; i < n; i++) {
+		e[i].list.next = i + 1 < n ? &e[i + 1].list : &h->list;
+		e[i].word = tid;
+	}
+	h->list.next = &e[0].list;
+	switch (how) {
+	case 1: h->list.next = &h->list; h->list_op_pending = &e[5].list; break;
+	case 2: h->list_op_pending = &e[1].list; break;
+	case 3: e[2].list.next = &e[0].list; e[0].word |= FUTEX_WAITERS; break;
+	case 4: e[1].list.next = (void *)8; h->list_op_pending = &e[9].list; break;
+	case 5: h->futex_offset = -8; break;
+	case 6: h->futex_offset = 17; h->list_op_pending = &e[3].list; break;
+	case 7: e[0].word = 0; e[1].word = tid + 1; e[2].word = tid | FUTEX_OWNER_DIED; e[3].word = tid | FUTEX_WAITERS; break;
+	case 8: h->list.next = (void *)((char *)&e[0].list + 1); e[0].list.next = (void *)((char *)&e[1].list + 1); break;
+	case 9: h = (void *)-8; break;
+	case 10: h = (void *)16; break;
+	case 11: h = (void *)((char *)h + 4); break;
+	case 12: h->futex_offset = (1L << 62); break;
+	}
+	if (syscall(SYS_set_robust_list, h, sizeof *h))
+		say("set_robust_list: %s", ret(-1));
+	syscall(SYS_exit, 0);
+	return 0;
+}
+
+static void robust_lists(void)
+{
+	robust = shared(sizeof *robust);
+	say("size %s", ret(syscall(SYS_set_robust_list, &robust->head, 23)));
+	for (long how = 0; how < 13; how++) {
+		pthread_t t;
+		pthread_create(&t, 0, robust_raw, (void *)how);
+		pthread_join(t, 0);
+		int died = 0, waiters = 0, kept = 0;
+		for (int i = 0; i < 2100; i++) {
+			unsigned w = robust->e[i].word;
+			if (w & FUTEX_WAITERS)
+				waiters += i + 1;
+			if (w & FUTEX_OWNER_DIED)
+				died++;
+			if (w & FUTEX_TID_MASK)
+				kept++;
+		}
+		say("%ld: died %d, owned %d, with waiters %d", how, died, kept, waiters);
+	}
+}
+
 /* ---- */
 
 static struct twin { const char *name; void (*fn)(void); } twins[] = {
@@ -2179,6 +2406,7 @@ static struct twin { const char *name; void (*fn)(void); } twins[] = {
 	T(exec_fd), T(exec_memfd), T(exec_script), T(siginfo), T(faults), T(eintr), T(restart), T(stop_and_continue), T(ignored_signal),
 	T(masks), T(sigwaits), T(sigchld), T(timers), T(handlers), T(threads), T(thread_ends), T(thread_signals),
 	T(pidfds), T(vm_copies), T(mappings), T(remaps), T(dir_notify), T(offsets), T(pipes), T(registers), T(futexes),
+	T(robust_threads), T(robust_processes), T(robust_kills), T(robust_file), T(robust_lists),
 };
 
 int main(int argc, char **argv)
@@ -2193,6 +2421,8 @@ int main(int argc, char **argv)
 		return atoi(argv[2]);
 	if (!strcmp(argv[1], "show"))
 		show(argc, argv);
+	if (!strcmp(argv[1], "robust_file_end"))
+		robust_file_end();
 	if (!strcmp(argv[1], "exit_signal_late"))
 		exit_signal_late(argv[2]);
 	if (!strncmp(argv[1], "args", 4))
