@@ -8,9 +8,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -45,6 +48,42 @@ func prefixed(a *attempt) {
 
 // asCaller makes a control the caller's own process.
 func asCaller(a *attempt) { a.cmd.SysProcAttr = &syscall.SysProcAttr{} }
+
+// x32Bit marks the numbers of x32 (__X32_SYSCALL_BIT in asm/unistd.h).
+const x32Bit = 0x40000000
+
+// standsForX32 makes calls of x32 give EBADRQC, which chmod(2) never does, in this
+// process and those that it will have.
+var standsForX32 = sync.OnceValue(func() error {
+	code := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}, // seccomp_data.nr
+		{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: 1<<31 | x32Bit},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: x32Bit, Jf: 1},
+		{Code: unix.BPF_RET, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EBADRQC)},
+		{Code: unix.BPF_RET, K: unix.SECCOMP_RET_ALLOW},
+	}
+	prog := unix.SockFprog{Len: uint16(len(code)), Filter: &code[0]}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	tid, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&prog)))
+	if tid != 0 {
+		return fmt.Errorf("seccomp: %d %v", int(tid), errno)
+	}
+	return nil
+})
+
+// hasX32 makes the host's kernel one that has x32. If it has none (CONFIG_X86_X32), a
+// filter answers for it, unless a filter that the guest has beside it gives an answer
+// or kills: then that decides (seccomp(2): of equal actions the latest filter's).
+func hasX32(a *attempt) {
+	if _, _, errno := unix.Syscall(x32Bit|unix.SYS_GETPID, 0, 0, 0); errno != 0 {
+		a.check(standsForX32())
+		a.cmd.Env = append(a.cmd.Env, fmt.Sprintf("X32=%d", unix.EBADRQC))
+	}
+}
 
 // later gives what may have outlived the jail time to show.
 func later(a *attempt) {
