@@ -4,6 +4,7 @@ package escape_test
 
 import (
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -106,16 +107,20 @@ func special(a *attempt) {
 	}
 }
 
-// terminal makes standard input a terminal of the host's, which is the jail's, too,
-// and looks for what was typed and shown.
-func terminal(a *attempt) {
+// newTerminal makes standard input a terminal of the host's, which is the jail's, too.
+func newTerminal(a *attempt) (master, tty *os.File) {
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
 	a.check(err)
-	a.check(unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0))
-	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	control, err := master.SyscallConn() // Fd would make it blocking
+	a.check(err)
+	var n int
+	a.check(control.Control(func(fd uintptr) {
+		a.check(unix.IoctlSetPointerInt(int(fd), unix.TIOCSPTLCK, 0))
+		n, err = unix.IoctlGetInt(int(fd), unix.TIOCGPTN)
+	}))
 	a.check(err)
 	name := fmt.Sprint("/dev/pts/", n)
-	tty, err := os.OpenFile(name, os.O_RDWR|unix.O_NOCTTY, 0)
+	tty, err = os.OpenFile(name, os.O_RDWR|unix.O_NOCTTY, 0)
 	a.check(err)
 	a.check(os.Chmod(name, 0o666))
 	a.t.Cleanup(func() { _, _ = master.Close(), tty.Close() })
@@ -125,6 +130,21 @@ func terminal(a *attempt) {
 	a.check(unix.IoctlSetTermios(int(tty.Fd()), unix.TCSETS, mode))
 	a.cmd.Env = append(a.cmd.Env, "PTS="+name)
 	a.cmd.Stdin, a.jail.Terminal = tty, tty
+	return master, tty
+}
+
+// stuck has a terminal from which nobody reads what is shown, until that has held
+// whoever waits for it long enough to be seen.
+func stuck(a *attempt) {
+	master, _ := newTerminal(a)
+	_, err := master.WriteString("x")
+	a.check(err)
+	time.AfterFunc(7*time.Second, func() { _, _ = io.Copy(io.Discard, master) })
+}
+
+// terminal looks for what was typed and shown at the guest's.
+func terminal(a *attempt) {
+	master, tty := newTerminal(a)
 	a.after = func(fs.FS) (list []string) {
 		fds := []unix.PollFd{{Fd: int32(tty.Fd()), Events: unix.POLLIN}, {Fd: int32(master.Fd()), Events: unix.POLLIN}}
 		_, err := unix.Poll(fds, 20) // what is written gets to the other side a little later
