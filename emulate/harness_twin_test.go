@@ -212,7 +212,11 @@ func (s *Script) native(name string, args []any) (uint64, unix.Errno) {
 			after = append(after, func() { _, _ = binary.Decode(p, binary.LittleEndian, a) })
 		}
 	}
-	n, _, errno := unix.Syscall6(uintptr(nr), regs[0], regs[1], regs[2], regs[3], regs[4], regs[5])
+	errno := unix.EINTR
+	var n uintptr
+	for errno == unix.EINTR { // poll(2) and select(2) that find nothing, when Go's own SIGURG comes at that moment
+		n, _, errno = unix.Syscall6(uintptr(nr), regs[0], regs[1], regs[2], regs[3], regs[4], regs[5])
+	}
 	runtime.KeepAlive(keep)
 	for _, out := range after {
 		out()

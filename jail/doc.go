@@ -186,13 +186,22 @@
 //   - Nothing named: a guest holds no name for anything it does not own.
 //     TestNothingNamed looks from outside, TestEscapes tries the holes of other
 //     sandboxes and TestHostileCalls every call (internal/escape), TestHostUnchanged
-//     looks at what an overlay left.
+//     looks at what an overlay left. Numbers that were given up are nobody's:
+//     descriptors (TestHeldStream, TestTransferClosed, TestMapClosed, TestHostLinkMany,
+//     TestHostOpenAgain) and places in an arena (TestHostSharedPlace, TestRunsShared,
+//     TestKeptPlace). A rule of the network opens its own port (TestHostLoopbackName),
+//     names are host names (TestHostNames); what was spawned does not run outside
+//     (TestSpawnedCommand), no policy allows what the warden rests on (TestSpawnErrors).
 //   - Unmodified: programs do in the jail what they do on the host. TestPrograms and
 //     TestTwins compare the two.
 //   - No privileges, no parts: TestContainerRoot and TestWalls start guests without
 //     capabilities and as an ordinary user, TestNothingNamed finds no process but
 //     stubs, TestCallerKilled nothing left of a caller that is killed.
 //   - Small: TestCalls counts what can be reached.
+//
+// Nor does a guest keep the warden from other guests or from Kill: TestEscapes tries
+// it, and in one way each TestFair, TestLongCall, TestStreamTurns,
+// TestTimersTakeTurns, TestTerminalStuck and TestShotInExec.
 //
 // Not covered:
 //

@@ -327,6 +327,8 @@ func (h *prey) state() map[string]string {
 			name, value, _ := strings.Cut(line, ":\t")
 			if pending, err := strconv.ParseUint(value, 16, 64); err == nil && strings.HasSuffix(name, "Pnd") {
 				value = fmt.Sprintf("%016x", pending&^(1<<(unix.SIGURG-1))) // Go programs send themselves that
+			} else if name == "SigBlk" && pid != h.victim.Process.Pid {
+				value = "" // and block all while they make threads
 			}
 			s[proc+name] = value
 		}

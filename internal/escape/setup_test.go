@@ -4,13 +4,17 @@ package escape_test
 
 import (
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -46,6 +50,42 @@ func prefixed(a *attempt) {
 // asCaller makes a control the caller's own process.
 func asCaller(a *attempt) { a.cmd.SysProcAttr = &syscall.SysProcAttr{} }
 
+// x32Bit marks the numbers of x32 (__X32_SYSCALL_BIT in asm/unistd.h).
+const x32Bit = 0x40000000
+
+// standsForX32 makes calls of x32 give EBADRQC, which chmod(2) never does, in this
+// process and those that it will have.
+var standsForX32 = sync.OnceValue(func() error {
+	code := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}, // seccomp_data.nr
+		{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: 1<<31 | x32Bit},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: x32Bit, Jf: 1},
+		{Code: unix.BPF_RET, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EBADRQC)},
+		{Code: unix.BPF_RET, K: unix.SECCOMP_RET_ALLOW},
+	}
+	prog := unix.SockFprog{Len: uint16(len(code)), Filter: &code[0]}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	tid, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&prog)))
+	if tid != 0 {
+		return fmt.Errorf("seccomp: %d %v", int(tid), errno)
+	}
+	return nil
+})
+
+// hasX32 makes the host's kernel one that has x32. If it has none (CONFIG_X86_X32), a
+// filter answers for it, unless a filter that the guest has beside it gives an answer
+// or kills: then that decides (seccomp(2): of equal actions the latest filter's).
+func hasX32(a *attempt) {
+	if _, _, errno := unix.Syscall(x32Bit|unix.SYS_GETPID, 0, 0, 0); errno != 0 {
+		a.check(standsForX32())
+		a.cmd.Env = append(a.cmd.Env, fmt.Sprintf("X32=%d", unix.EBADRQC))
+	}
+}
+
 // later gives what may have outlived the jail time to show.
 func later(a *attempt) {
 	a.after = func(fs.FS) []string {
@@ -67,16 +107,20 @@ func special(a *attempt) {
 	}
 }
 
-// terminal makes standard input a terminal of the host's, which is the jail's, too,
-// and looks for what was typed and shown.
-func terminal(a *attempt) {
+// newTerminal makes standard input a terminal of the host's, which is the jail's, too.
+func newTerminal(a *attempt) (master, tty *os.File) {
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
 	a.check(err)
-	a.check(unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0))
-	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	control, err := master.SyscallConn() // Fd would make it blocking
+	a.check(err)
+	var n int
+	a.check(control.Control(func(fd uintptr) {
+		a.check(unix.IoctlSetPointerInt(int(fd), unix.TIOCSPTLCK, 0))
+		n, err = unix.IoctlGetInt(int(fd), unix.TIOCGPTN)
+	}))
 	a.check(err)
 	name := fmt.Sprint("/dev/pts/", n)
-	tty, err := os.OpenFile(name, os.O_RDWR|unix.O_NOCTTY, 0)
+	tty, err = os.OpenFile(name, os.O_RDWR|unix.O_NOCTTY, 0)
 	a.check(err)
 	a.check(os.Chmod(name, 0o666))
 	a.t.Cleanup(func() { _, _ = master.Close(), tty.Close() })
@@ -86,6 +130,21 @@ func terminal(a *attempt) {
 	a.check(unix.IoctlSetTermios(int(tty.Fd()), unix.TCSETS, mode))
 	a.cmd.Env = append(a.cmd.Env, "PTS="+name)
 	a.cmd.Stdin, a.jail.Terminal = tty, tty
+	return master, tty
+}
+
+// stuck has a terminal from which nobody reads what is shown, until that has held
+// whoever waits for it long enough to be seen.
+func stuck(a *attempt) {
+	master, _ := newTerminal(a)
+	_, err := master.WriteString("x")
+	a.check(err)
+	time.AfterFunc(7*time.Second, func() { _, _ = io.Copy(io.Discard, master) })
+}
+
+// terminal looks for what was typed and shown at the guest's.
+func terminal(a *attempt) {
+	master, tty := newTerminal(a)
 	a.after = func(fs.FS) (list []string) {
 		fds := []unix.PollFd{{Fd: int32(tty.Fd()), Events: unix.POLLIN}, {Fd: int32(master.Fd()), Events: unix.POLLIN}}
 		_, err := unix.Poll(fds, 20) // what is written gets to the other side a little later

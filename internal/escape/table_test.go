@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"net"
 	"os"
 	"strings"
@@ -154,7 +155,9 @@ var escapes = []escape{
 	}},
 
 	// The kernel.
-	{guest: "x32", of: "x32 numbers", why: offers(0x40000000 | unix.SYS_GETPID)},
+	{guest: "x32", of: "filters that compare numbers with those of x86-64", with: hasX32, control: func(a *attempt) {
+		a.cmd.Env = append(a.cmd.Env, "WEAK=1")
+	}},
 	{guest: "int80", of: "i386 numbers"},
 	{guest: "compat", of: "i386 numbers in the processor's own mode"},
 	{guest: "vsyscall", of: "vsyscall", with: func(a *attempt) {
@@ -290,4 +293,45 @@ var escapes = []escape{
 	{guest: "ignore", of: "calls that the kernel makes again after a signal", control: func(a *attempt) {
 		a.cmd.Env = append(a.cmd.Env, "WEAK=1")
 	}},
+	{guest: "closed", of: "descriptors that are closed while they are in use", with: func(a *attempt) {
+		name := a.base + "/input"
+		a.check(os.WriteFile(name, nil, 0o644))
+		a.check(os.Truncate(name, 64<<20))
+		in, err := os.Open(name)
+		a.check(err)
+		a.t.Cleanup(func() { _ = in.Close() })
+		a.cmd.Stdin = in
+		a.meanwhile = func() string {
+			others := make([]*os.File, rand.N(64)) // now more than there were when the guest's was opened, now less
+			for i := range others {
+				others[i], _ = os.Open(a.out + "/secret")
+			}
+			time.Sleep(200 * time.Microsecond)
+			for _, f := range others {
+				_ = f.Close()
+			}
+			return ""
+		}
+	}, control: handler("read", func(a *attempt, c *emulate.Call) (uint64, error) {
+		if c.FD(0) != 0 {
+			return emulate.HandlerOf("read")(c)
+		}
+		in, err := os.Open(a.base + "/input")
+		a.check(err)
+		fd, n, p := int(in.Fd()), 0, make([]byte, 100)
+		a.check(in.Close()) // as if for the other thread
+		for i := 0; i < 20 && n <= 0; i++ {
+			_ = c.Wait(c.Sys.After(time.Millisecond))
+			n, _ = unix.Pread(fd, p, 0)
+		}
+		return uint64(max(n, 0)), c.Write(c.Addr(1), p[:max(n, 0)])
+	})},
+	{guest: "held", of: "supervisors that wait for one guest while others ask", with: stuck,
+		control: handler("write", func(a *attempt, c *emulate.Call) (uint64, error) {
+			if c.FD(0) != 0 {
+				return emulate.HandlerOf("write")(c)
+			}
+			n, err := a.cmd.Stdin.(*os.File).Write(make([]byte, c.Size(2)))
+			return uint64(n), err
+		})},
 }

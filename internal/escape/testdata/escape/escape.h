@@ -33,5 +33,6 @@ void loot(const char *what, int fd);        // prints what a descriptor holds
 void got(const char *what);                 // says what must not be
 int thread(void *(*run)(void *));           // another thread, detached; false where there can be none
 void again(const char *program, const char *arg); // executes a program as this guest
+int filter(unsigned verdict, int flags);    // a seccomp filter of chmod, by its number
 
 extern volatile int over;                   // set at the end: threads look

@@ -220,7 +220,7 @@ static void *permit(void *arg) {
 	return 0;
 }
 
-static int filter(unsigned verdict, int flags) {
+int filter(unsigned verdict, int flags) {
 	struct sock_filter code[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
 		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_chmod, 0, 1),

@@ -2,6 +2,8 @@
 // kernel make calls in the guest's threads.
 #include "escape.h"
 #include <poll.h>
+#include <sys/sendfile.h>
+#include <termios.h>
 #include <time.h>
 
 static void nap(long ms) {
@@ -118,5 +120,88 @@ ESCAPE(ignore) {
 		int n = ppoll(&p, 1, &ts, &none);
 		if (n > 0 || (n < 0 && errno == EINVAL)) // so says the kernel to who may have no descriptors
 			return got("what the kernel has under this number");
+	}
+}
+
+// closed reads on and on from descriptors that another thread closes, of files that it has opened again: the
+// caller may have other files at their numbers by then.
+static void *closer(void *arg) {
+	nap(2);
+	close(0);
+	return 0;
+}
+
+static char big[64 << 20]; // the file is as long, and empty space
+
+static void show_text(long n) {
+	for (long i = 0; i < n; i++)
+		if (big[i])
+			write(1, big + i, 1);
+}
+
+ESCAPE(closed) {
+	char path[64];
+	int kept[] = {open("/dev/stdin", O_RDONLY), open("/dev/stdin", O_PATH)};
+	if (!thread(closer))
+		return;
+	show_text(read(0, big, sizeof big));
+	for (int i = 0; i < 50; i++) {
+		snprintf(path, sizeof path, "/proc/self/fd/%d", kept[i % 2]);
+		int fd = open(path, O_RDONLY);
+		show_text(read(fd, big, 100));
+		close(fd);
+		nap(1);
+	}
+}
+
+// held has the warden do what it could be at for ever, and looks whether it answers another process meanwhile.
+static char some[4096];
+
+static void fill(void) {
+	while (write(0, some, sizeof some) > 0)
+		;
+}
+
+static void read_more(void) {
+	struct termios t;
+	if (tcgetattr(0, &t) == 0) {
+		t.c_cc[VMIN] = t.c_cc[VTIME] = 255; // more than was typed
+		tcsetattr(0, TCSANOW, &t);
+		while (read(0, some, 9) > 0)
+			;
+	}
+}
+
+static void tick(void) {
+	struct itimerspec now = {{0, 1}, {0, 1}};
+	int id;
+	signal(SIGALRM, SIG_IGN);
+	for (int i = 0; i < 1000 && syscall(SYS_timer_create, CLOCK_MONOTONIC, 0, &id) == 0; i++)
+		syscall(SYS_timer_settime, id, 0, &now, 0);
+	pause();
+}
+
+static void stream(void) {
+	int zero = open("/dev/zero", O_RDONLY), null = open("/dev/null", O_WRONLY);
+	while (sendfile(null, zero, 0, 1L << 40) > 0)
+		;
+}
+
+ESCAPE(held) {
+	void (*const how[])(void) = {fill, read_more, tick, stream};
+	time_t last = time(0), now;
+	for (word i = 0; i < sizeof how / sizeof *how; i++)
+		switch (fork()) {
+		case -1:
+			worked("fork", -1);
+			return;
+		case 0:
+			how[i]();
+			_exit(0);
+		}
+	for (int i = 0; i < 25; i++, last = now) {
+		nap(20);
+		if ((now = time(0)) > last + 4)
+			return got("the warden is held");
 	}
 }
