@@ -231,7 +231,7 @@ type inherited struct {
 // discard gives back what newWarden took.
 func (w *warden) discard() {
 	w.outside.close()
-	w.streams.close()
+	w.streams.close(w.patience(drainTime))
 	if w.arenaRead != nil {
 		_ = w.arenaRead.Close()
 	}
