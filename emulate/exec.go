@@ -63,14 +63,18 @@ func (c *Call) exec(dirfd int, name string, argv, envp uint64, flags int) (uint6
 	if len(args) == 0 {
 		args = []string{""} // fs/exec.c: an empty argv becomes { "" }
 	}
-	file, comm := name, path.Base(name)
+	file, comm, closed := name, path.Base(name), false
 	if name == "" { // begin_new_exec takes it from the dentry then
 		comm = path.Base(d.Path())
 	}
 	if dirfd != unix.AT_FDCWD && !path.IsAbs(name) {
-		file = execFDName(dirfd, name)
+		s, err := t.FDs.Slot(dirfd)
+		if err != nil { // another thread's close
+			return 0, err
+		}
+		file, closed = execFDName(dirfd, name), s.CloseOnExec
 	}
-	return 0, c.execFile(file, comm, d, args, env)
+	return 0, c.execFile(file, comm, closed, d, args, env)
 }
 
 // execFDName is what execveat calls a program given by descriptor.
@@ -82,8 +86,9 @@ func execFDName(dirfd int, name string) string {
 	return s
 }
 
-// execFile replaces the process by the program d, called name, its thread comm.
-func (c *Call) execFile(name, comm string, d *vfs.Dentry, args, env []string) error {
+// execFile replaces the process by the program d, called name, its thread comm. closed:
+// name goes through a descriptor that will not be there.
+func (c *Call) execFile(name, comm string, closed bool, d *vfs.Dentry, args, env []string) error {
 	t := c.Task
 	var own *fdtable.Table // for CommitExec, which cannot fail
 	if t.FDs.Shared() {
@@ -94,7 +99,7 @@ func (c *Call) execFile(name, comm string, d *vfs.Dentry, args, env []string) er
 		defer func() { own.Release() }()
 	}
 	return t.Machine.Exec(ExecRequest{
-		Path: name, Args: args, Env: env,
+		Path: name, PathClosed: closed, Args: args, Env: env,
 		Open: func(p string) (*vfs.Dentry, error) {
 			if p == name {
 				return d, nil

@@ -62,7 +62,7 @@ func fcntl(c *Call) (uint64, error) {
 	case unix.F_SETPIPE_SZ, unix.F_GETPIPE_SZ:
 		return pipeSize(d, cmd, uint32(arg))
 	case unix.F_ADD_SEALS, unix.F_GET_SEALS:
-		return seal(d, cmd, arg)
+		return c.seal(d, cmd, arg)
 	case unix.F_NOTIFY:
 		return 0, c.fNotify(fd, d, uint32(arg))
 	case unix.F_GETLEASE:
@@ -105,14 +105,19 @@ func (c *Call) setFlags(d *fdtable.Description, flags int) error {
 }
 
 // seal is mm/memfd.c:memfd_fcntl.
-func seal(d *fdtable.Description, cmd int, arg uint64) (uint64, error) {
+func (c *Call) seal(d *fdtable.Description, cmd int, arg uint64) (uint64, error) {
 	f, ok := d.File.(fdtable.Sealer)
 	switch {
 	case cmd == unix.F_ADD_SEALS && arg <= 1<<32-1 && !d.Writes():
 		return 0, unix.EPERM
 	case cmd == unix.F_ADD_SEALS && arg > 1<<32-1, !ok:
 		return 0, unix.EINVAL
-	case cmd == unix.F_ADD_SEALS:
+	case cmd == unix.F_ADD_SEALS: // a mapping that is being made is not seen
+		defer d.Retain().Release()
+		if err := c.Sys.placing.lock(c); err != nil {
+			return 0, err
+		}
+		defer c.Sys.placing.unlock()
 		return 0, f.AddSeals(int(arg))
 	}
 	n, err := f.Seals()

@@ -102,8 +102,10 @@ type CloneRequest struct {
 // ExecRequest is execve(2) after path and permission checks.
 type ExecRequest struct {
 	Path string // of the program in the tree, and AT_EXECFN
-	Args []string
-	Env  []string
+	// PathClosed: Path names nothing after the execve, so a script is ENOENT.
+	PathClosed bool
+	Args       []string
+	Env        []string
 	// Open opens a program or interpreter by its path in the guest's tree,
 	// checking that the task may execute it.
 	Open func(path string) (*vfs.Dentry, error)

@@ -113,6 +113,11 @@ func (c *Call) mapPlace(d *fdtable.Description, m fdtable.Mapping, args [6]uint6
 		return 0, err
 	}
 	defer s.placing.unlock()
+	if f, ok := d.File.(fdtable.Sealer); ok && m.Arena == fdtable.ArenaOwn { // sealed meanwhile: mapping_map_writable
+		if seals, err := f.Seals(); err != nil || seals&(unix.F_SEAL_WRITE|unix.F_SEAL_FUTURE_WRITE) != 0 {
+			return 0, unix.EPERM
+		}
+	}
 	args[4], args[5] = uint64(s.ArenaFDs[m.Arena]), uint64(m.Offset)
 	native := c.Task.Machine.Native
 	at, err := uint64(0), error(nil)

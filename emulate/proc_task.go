@@ -114,6 +114,9 @@ var inUse = []string{"VmHWM", "VmRSS", "Rss", "VmPTE", "VmSwap", "Pss", "Shared_
 
 // figures is line, of status or smaps, as the guest may know it.
 func (s *System) figures(line []byte) []byte {
+	if !s.Repeatable && line[0] != 'V' {
+		return line
+	}
 	name, value, _ := strings.Cut(string(line), ":")
 	number, kib := strings.CutSuffix(strings.TrimSpace(value), " kB")
 	switch {
@@ -258,7 +261,10 @@ func cpuList(mask []uint64) string {
 func procMaps(a procAt, _ *Task, text []byte) []byte {
 	out := make([]byte, 0, len(text)+len(text)/4)
 	for line := range bytes.Lines(text) {
-		f := bytes.Fields(line) // range perms offset dev inode name
+		var f [][]byte
+		if line[0] > 'Z' || line[0] < 'A' { // not what smaps tells of it
+			f = bytes.Fields(line) // range perms offset dev inode name
+		}
 		if len(f) < 6 || !bytes.HasPrefix(f[5], []byte("/")) || !bytes.Contains(f[0], []byte("-")) {
 			out = append(out, a.s.figures(line)...)
 			continue

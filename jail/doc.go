@@ -41,12 +41,13 @@
 // Inside, AF_UNIX, TCP and UDP sockets have a network of their own, with a loopback
 // and nothing else. [policy.Net] opens ways out of it. A name that is allowed is
 // resolved by the jail: every address answers queries at port 53 where no guest
-// does, whatever resolv.conf says, and an allowed name's address stands for that
-// name alone, so that connecting to it dials the name, by [Jail.Dial] or a
-// net.Dialer, and nothing lies between a check and the connection. A name that is
-// not allowed does not exist (NXDOMAIN), an address that stands for nothing cannot
-// be reached (ENETUNREACH), and a port that is not allowed refuses (ECONNREFUSED).
-// Of names there are addresses and nothing else: no MX, TXT or PTR.
+// does, whatever resolv.conf says, but for those that a rule names with that port
+// ("10.0.0.5:53"), and an allowed name's address stands for that name alone, so that
+// connecting to it dials the name, by [Jail.Dial] or a net.Dialer, and nothing lies
+// between a check and the connection. A name that is not allowed does not exist
+// (NXDOMAIN), an address that stands for nothing cannot be reached (ENETUNREACH), and
+// a port that is not allowed refuses (ECONNREFUSED). Of names there are addresses and
+// nothing else: no MX, TXT or PTR.
 //
 // Ways in are policy.Publish, [Jail.Listen] and [Jail.Sockets]. The bytes of each
 // connection go through two goroutines of the caller's process, no more than each

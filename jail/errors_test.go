@@ -154,6 +154,7 @@ func TestSpawnErrors(t *testing.T) {
 		{"handler name", with(func(j *jail.Jail) { j.Handlers = map[string]emulate.Handler{"opennat": nil} }), nil, `no system call is named "opennat"`},
 		{"nil handler", with(func(j *jail.Jail) { j.Handlers = map[string]emulate.Handler{"openat": nil} }), nil, "the handler of openat is nil"},
 		{"clock that panics", with(func(j *jail.Jail) { j.Clock = func() time.Time { panic("boom") } }), nil, "panic: boom"},
+		{"random source that is empty", with(func(j *jail.Jail) { j.Random = strings.NewReader("") }), io.EOF, "Jail.Random: EOF: it must give bytes without end"},
 		{"two clocks", func(j *jail.Jail, p *policy.Policy) *exec.Cmd {
 			j.Clock, p.Time.Start = time.Now, time.Now()
 			return exec.Command("/good")
@@ -181,6 +182,16 @@ func TestSpawnErrors(t *testing.T) {
 				t.Error("left behind:", left)
 			}
 		})
+	}
+}
+
+// TestNotSpawned: a Process of the caller's own making is no jail.
+func TestNotSpawned(t *testing.T) {
+	var p jail.Process
+	for name, err := range map[string]error{"Wait": p.Wait(), "Kill": p.Kill(), "Signal": p.Signal(unix.SIGTERM), "SignalGroup": p.SignalGroup(unix.SIGTERM)} {
+		if err == nil || err.Error() != "jail: not spawned: use a Process that Spawn returned" {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

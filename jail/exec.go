@@ -87,7 +87,7 @@ func (t *thread) load(r emulate.ExecRequest, state emulate.SignalState) error {
 		entries[path], files = d, append(files, f)
 		return programFile{lf, w.sys, d}, nil
 	}
-	im, err := loader.Load(open, r.Path, r.Args, loader.Options{Random: w.random})
+	im, err := loader.Load(open, r.Path, r.Args, loader.Options{Random: guestRandom{w}, PathInaccessible: r.PathClosed})
 	if err != nil {
 		return err
 	}

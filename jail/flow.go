@@ -48,7 +48,7 @@ type flow struct {
 
 // Send is in vnet.Outside.
 func (o *outside) Send(s *vnet.UDP, to netip.AddrPort, data []byte) error {
-	if to.Port() == dnsPort && o.resolves() {
+	if to.Port() == dnsPort && o.resolves() && !o.nameServer(to.Addr()) {
 		o.answer(data, func(b []byte) {
 			if b != nil {
 				s.Arrive(to, b)

@@ -47,7 +47,8 @@ type Jail struct {
 	Clock func() time.Time
 
 	// Random is the guest's randomness (getrandom, /dev/urandom, AT_RANDOM,
-	// the address layout). nil: the host's, or the policy's seed.
+	// the address layout). Its end or error ends the jail. nil: the host's, or the
+	// policy's seed.
 	Random io.Reader
 
 	// Terminal is the caller's terminal, which the guest shall have as its own:

@@ -287,7 +287,7 @@ func (w *warden) limitStats() map[string]LimitStats {
 	m.disk.most(bytes)
 	m.inodes.most(inodes)
 	m.cpu.most(int64(w.cpuTime()))
-	if !w.proc.done() { // else run has
+	if w.proc.running() == nil { // else run has
 		m.wall.most(int64(time.Since(m.since)))
 	}
 	stats := make(map[string]LimitStats)

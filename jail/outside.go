@@ -167,6 +167,13 @@ func (o *outside) allowed(host string, port uint16) bool {
 	return r[port] || r[0]
 }
 
+// nameServer says whether a rule names ip, or the name it stands for, with port 53
+// itself. What resolv.conf names is the jail's all the same, if localhost is allowed.
+func (o *outside) nameServer(ip netip.Addr) bool {
+	local := ip.IsLoopback() && !strings.Contains(resolvConf, " "+ip.String()+"\n") && o.rules["localhost"][dnsPort]
+	return o.rules[ip.String()][dnsPort] || local || o.rules[o.nameOf(ip)][dnsPort]
+}
+
 // destination is what an address of the guest's stands for, as Dial takes it.
 // ENETUNREACH: for nothing. ECONNREFUSED: for a host, but not at this port.
 func (o *outside) destination(to netip.AddrPort) (string, error) {

@@ -421,6 +421,36 @@ func TestUDP(t *testing.T) {
 	}
 }
 
+// TestNameServer: a name server that a rule names is asked itself, and what resolv.conf
+// names is the jail's.
+func TestNameServer(t *testing.T) {
+	p := must(net.ListenPacket("udp", "127.0.0.1:0"))
+	defer p.Close()
+	go func() {
+		b := make([]byte, 100)
+		for {
+			n, from, err := p.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			_, _ = p.WriteTo(append([]byte("you said "), b[:n]...), from)
+		}
+	}()
+	j := &jail.Jail{Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		if network != "udp" || address != "10.0.0.5:53" {
+			return nil, unix.EACCES
+		}
+		return net.Dial("udp", p.LocalAddr().String())
+	}}
+	n := policy.Net{Allow: []string{"10.0.0.5:53", "localhost:53", "localhost:*"}}
+	if got, want := netGuest(t, j, n, "echoes", "10.0.0.5:53"), "\"you said hello\" <nil>\n"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	if got, want := netGuest(t, j, n, "dials", "udp/none.test:80"), "udp/none.test:80 not found: true\n"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
 func init() { guests["spray"] = sprayGuest }
 
 // sprayGuest sends 240 MiB to its first argument through 64 sockets, and then to its

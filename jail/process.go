@@ -69,8 +69,12 @@ type CallStats struct {
 // returns nil for exit status 0, an *ExitError for the guest's own end, a
 // *Violation or *LimitError if the jail was ended for it, an *Error if something
 // of ours failed, and else what os/exec's Wait does: the context's error, an
-// error of copying, exec.ErrWaitDelay. Nothing of the jail remains then.
+// error of copying, exec.ErrWaitDelay. Nothing of the jail remains then. Of a
+// Process that Spawn has not given, Wait, Signal and Kill give an error.
 func (p *Process) Wait() error {
+	if p.w == nil {
+		return errNotSpawned
+	}
 	p.mu.Lock()
 	if p.waited {
 		p.mu.Unlock()
@@ -199,11 +203,11 @@ func (p *Process) signal(sig os.Signal, door string) error {
 	if s < 0 || s > 64 { // _NSIG
 		return unix.EINVAL
 	}
-	if p.done() {
-		return os.ErrProcessDone
-	}
 	if s == unix.SIGKILL {
 		return p.Kill()
+	}
+	if err := p.running(); err != nil {
+		return err
 	}
 	p.w.told[door](outcome{Event: recording.Event{N: int64(s)}})
 	return nil
@@ -211,19 +215,25 @@ func (p *Process) signal(sig os.Signal, door string) error {
 
 // Kill ends the jail. os.ErrProcessDone after the end.
 func (p *Process) Kill() error {
-	if p.done() {
-		return os.ErrProcessDone
+	if err := p.running(); err != nil {
+		return err
 	}
 	p.w.told["kill"](outcome{})
 	return nil
 }
 
-func (p *Process) done() bool {
+var errNotSpawned = errors.New("jail: not spawned: use a Process that Spawn returned")
+
+// running is nil while there is something to send signals to.
+func (p *Process) running() error {
+	if p.w == nil {
+		return errNotSpawned
+	}
 	select {
 	case <-p.ended:
-		return true
+		return os.ErrProcessDone
 	default:
-		return false
+		return nil
 	}
 }
 

@@ -231,7 +231,7 @@ type inherited struct {
 // discard gives back what newWarden took.
 func (w *warden) discard() {
 	w.outside.close()
-	w.streams.close()
+	w.streams.close(w.patience(drainTime))
 	if w.arenaRead != nil {
 		_ = w.arenaRead.Close()
 	}
@@ -430,8 +430,18 @@ func (w *warden) openStream(fd int, f *os.File, tty *fdtable.Description) (*fdta
 // Random fills p from the guest's random source.
 func (w *warden) Random(p []byte) {
 	if _, err := io.ReadFull(w.random, p); err != nil {
-		w.fail(&Error{Op: "Jail.Random", Err: err})
+		w.fail(&Error{Op: "Jail.Random", Err: fmt.Errorf("%w: it must give bytes without end", err)})
 	}
+}
+
+// guestRandom is Random as an io.Reader.
+type guestRandom struct{ w *warden }
+
+func (r guestRandom) Read(p []byte) (int, error) {
+	if r.w.Random(p); r.w.err != nil {
+		return 0, r.w.err
+	}
+	return len(p), nil
 }
 
 // Post runs fn on the warden's thread.

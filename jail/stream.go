@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -31,7 +32,9 @@ type hostFile struct {
 	again   func() // not nil: Open made it, and this ends its hold of what it was made of
 	woken   func() // not nil: to be called instead of wake, on any goroutine
 	number  int    // the descriptor that the guest has first
-	stop    int    // while armed: eventfd that ends the goroutine
+	stop    int    // while armed: eventfd that ends the goroutine, -1 for none
+	waits   bool   // a terminal that lets who reads or writes wait, see nonBlocking
+	writing atomic.Bool
 }
 
 // streams are the host files of one jail and what wakes their goroutines.
@@ -41,6 +44,8 @@ type streams struct {
 	born   time.Time // under a virtual clock, of all
 	wg     sync.WaitGroup
 	closed bool
+	// writers are the goroutines that write to terminals, one to each.
+	writers sync.WaitGroup
 	// reopened counts the descriptors that Open has made.
 	reopened int
 	polled   []*hostFile // those with a goroutine
@@ -90,7 +95,7 @@ func (s *streams) newHostFile(f *os.File) (*hostFile, error) {
 		return nil, err
 	}
 	h := &hostFile{fd: -1, users: 1, streams: s}
-	cerr := raw.Control(func(fd uintptr) { h.fd, err = nonBlocking(int(fd)) })
+	cerr := raw.Control(func(fd uintptr) { h.fd, h.waits, err = nonBlocking(int(fd)) })
 	if cerr != nil {
 		return nil, os.ErrClosed // the only reason there is
 	}
@@ -109,24 +114,26 @@ func (s *streams) newHostFile(f *os.File) (*hostFile, error) {
 // nonBlocking duplicates a descriptor. That of a terminal gets a description of its
 // own, not to block and not to make the caller's non-blocking: what polls writable may
 // have room for a byte only, and what polls readable may wait for more (termios(3),
-// VTIME). Another user's terminal cannot be opened again, nor a pty's master.
-func nonBlocking(fd int) (int, error) {
+// VTIME). Another user's terminal cannot be opened again, nor a pty's master: it waits.
+func nonBlocking(fd int) (own int, waits bool, err error) {
 	device, err := unix.IoctlGetInt(fd, unix.TIOCGDEV)
 	if err != nil {
-		return unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
+		own, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
+		return own, false, err
 	}
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
 	if err != nil {
-		return -1, err
+		return -1, false, err
 	}
-	own, err := unix.Open("/proc/self/fd/"+strconv.Itoa(fd), flags&unix.O_ACCMODE|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	own, err = unix.Open("/proc/self/fd/"+strconv.Itoa(fd), flags&unix.O_ACCMODE|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if err == nil {
 		if d, err := unix.IoctlGetInt(own, unix.TIOCGDEV); err == nil && d == device {
-			return own, nil
+			return own, false, nil
 		}
 		_ = unix.Close(own)
 	}
-	return unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
+	own, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
+	return own, flags&unix.O_NONBLOCK == 0, err
 }
 
 func firstError(errs ...error) error {
@@ -186,6 +193,9 @@ func (h *hostFile) Read(p []byte) (int, error) {
 		if h.poll(unix.POLLIN)&(unix.POLLIN|unix.POLLHUP|unix.POLLERR) == 0 {
 			err = unix.EAGAIN
 		} else {
+			if there, e := unix.IoctlGetInt(h.fd, unix.TIOCINQ); h.waits && e == nil && there > 0 {
+				p = p[:min(len(p), there)]
+			}
 			n, err = unix.Read(h.fd, p)
 		}
 	}
@@ -205,10 +215,14 @@ func (h *hostFile) write(p []byte) (int, error) {
 	}
 	n, err := unix.Pwritev2(h.fd, [][]byte{p}, -1, unix.RWF_NOWAIT)
 	if err == unix.EOPNOTSUPP || err == unix.EINVAL {
-		if h.poll(unix.POLLOUT)&(unix.POLLOUT|unix.POLLERR) == 0 {
+		p = p[:min(len(p), pipeChunk)]
+		switch {
+		case h.poll(unix.POLLOUT)&(unix.POLLOUT|unix.POLLERR) == 0:
 			err = unix.EAGAIN
-		} else {
-			n, err = unix.Write(h.fd, p[:min(len(p), pipeChunk)])
+		case h.waits:
+			n, err = h.writeAside(p)
+		default:
+			n, err = unix.Write(h.fd, p)
 		}
 	}
 	if err == unix.EAGAIN || err == unix.EINTR {
@@ -216,6 +230,36 @@ func (h *hostFile) write(p []byte) (int, error) {
 		return 0, unix.EAGAIN
 	}
 	return max(n, 0), err
+}
+
+// writeAside has a goroutine write p. There is no room for more until it has. Who
+// writes next is told of an error.
+func (h *hostFile) writeAside(p []byte) (int, error) {
+	fd, err := unix.FcntlInt(uintptr(h.fd), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return 0, unix.EAGAIN
+	}
+	rest := slices.Clone(p)
+	h.writing.Store(true)
+	h.streams.writers.Go(func() {
+		for len(rest) > 0 {
+			n, err := ignoreEINTR(func() (int, error) { return unix.Write(fd, rest) })
+			if err != nil {
+				break
+			}
+			rest = rest[n:]
+		}
+		_ = unix.Close(fd)
+		h.writing.Store(false)
+		h.streams.post(func() {
+			if h.armed { // for something else
+				h.halt()
+			} else {
+				h.queue.Wake()
+			}
+		})
+	})
+	return len(p), nil
 }
 
 func ignoreEINTR(fn func() (int, error)) (int, error) {
@@ -284,7 +328,7 @@ func (h *hostFile) Open(flags int) (fdtable.File, error) {
 	if want := flags & unix.O_ACCMODE; access != unix.O_RDWR && want != access {
 		return nil, unix.EACCES
 	}
-	n := &hostFile{users: 1, mode: h.mode, streams: h.streams, number: h.number}
+	n := &hostFile{users: 1, mode: h.mode, streams: h.streams, number: h.number, waits: h.waits}
 	var err error
 	if h.streams.reopened >= maxReopened {
 		return nil, unix.ENFILE
@@ -310,6 +354,9 @@ func (h *hostFile) Open(flags int) (fdtable.File, error) {
 func (h *hostFile) await(halted func() bool) bool {
 	for !halted() {
 		fds := []unix.PollFd{{Fd: int32(h.fd), Events: unix.POLLOUT}}
+		if h.writing.Load() {
+			fds[0].Fd = -1
+		}
 		if n, _ := unix.Poll(fds, int(haltTime/time.Millisecond)); n > 0 {
 			return true
 		}
@@ -324,12 +371,18 @@ const haltTime = 20 * time.Millisecond
 func (h *hostFile) poll(events int16) int16 {
 	fds := []unix.PollFd{{Fd: int32(h.fd), Events: events}}
 	_, _ = unix.Poll(fds, 0)
+	if h.writing.Load() {
+		return fds[0].Revents &^ writable
+	}
 	return fds[0].Revents
 }
 
+// writable is POLLOUT and POLLWRNORM.
+const writable = unix.POLLOUT | 0x100
+
 // Poll is the file's readiness.
 func (h *hostFile) Poll() fdtable.Events {
-	const all = unix.POLLIN | unix.POLLOUT | unix.POLLPRI | unix.POLLRDHUP | 0x40 | 0x100
+	const all = unix.POLLIN | writable | unix.POLLPRI | unix.POLLRDHUP | 0x40
 	got := h.poll(all)
 	if h.missing = (unix.POLLIN | unix.POLLOUT) &^ got; h.missing != 0 && !h.queue.Empty() {
 		h.arm()
@@ -352,24 +405,24 @@ func (h *hostFile) arm() {
 	if h.armed || s.closed || h.missing == 0 {
 		return
 	}
+	timeout := -1
 	stop, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
-	if err != nil {
-		return
-	}
-	fd, err := unix.FcntlInt(uintptr(h.fd), unix.F_DUPFD_CLOEXEC, 3)
-	if err != nil {
-		_ = unix.Close(stop)
-		return
+	fd, err2 := unix.FcntlInt(uintptr(h.fd), unix.F_DUPFD_CLOEXEC, 3)
+	if firstError(err, err2) != nil { // EMFILE: who waits looks again soon
+		timeout = int(haltTime / time.Millisecond)
 	}
 	h.armed, h.stop = true, stop
 	s.polled = append(s.polled, h)
 	events := h.missing
+	if h.writing.Load() { // which ends with a wake-up
+		events &^= writable
+	}
 	s.wg.Add(1)
 	go func() {
 		defer s.wg.Done()
 		fds := []unix.PollFd{{Fd: int32(fd), Events: events}, {Fd: int32(stop), Events: unix.POLLIN}}
 		for {
-			if _, err := unix.Poll(fds, -1); err != unix.EINTR {
+			if _, err := unix.Poll(fds, timeout); err != unix.EINTR {
 				break
 			}
 		}
@@ -407,8 +460,8 @@ func (s *streams) waitingFor(event int16) bool {
 	})
 }
 
-// close ends the goroutines and waits for them.
-func (s *streams) close() {
+// close ends the goroutines and waits for them, for those that write so long at most.
+func (s *streams) close(most time.Duration) {
 	s.closed = true
 	for _, h := range s.polled {
 		h.halt()
@@ -418,6 +471,15 @@ func (s *streams) close() {
 		_ = unix.Close(h.stop)
 	}
 	s.polled = nil
+	written := make(chan struct{})
+	go func() {
+		s.writers.Wait()
+		close(written)
+	}()
+	select {
+	case <-written:
+	case <-time.After(most):
+	}
 }
 
 // Ioctl lets through what programs ask terminals: attributes and window size.

@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"oubliette/emulate"
 	"oubliette/jail"
 	"oubliette/policy"
 )
@@ -276,5 +277,37 @@ func TestStreamsOverLimit(t *testing.T) {
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	if _, err := jail.Spawn(cmd, p); !errors.Is(err, unix.ENFILE) || !strings.Contains(err.Error(), "descriptor 2") {
 		t.Error(err)
+	}
+}
+
+// TestNoDescriptors: whoever waits for a stream while the caller has no descriptors left
+// to wait with hears of it all the same.
+func TestNoDescriptors(t *testing.T) {
+	var most unix.Rlimit
+	check(unix.Getrlimit(unix.RLIMIT_NOFILE, &most))
+	defer unix.Setrlimit(unix.RLIMIT_NOFILE, &most)
+	r, w, err := os.Pipe()
+	check(err)
+	defer r.Close()
+	var out strings.Builder
+	cmd := exec.Command("/bin/sh", "-c", "sync; read x; echo $x")
+	cmd.Stdin, cmd.Stdout = r, &out
+	none := make(chan struct{})
+	j := &jail.Jail{Handlers: map[string]emulate.Handler{"sync": func(*emulate.Call) (uint64, error) {
+		defer close(none)
+		return 0, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: most.Max})
+	}}}
+	proc, err := j.Spawn(cmd, policy.Tool())
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-none
+	time.Sleep(200 * time.Millisecond) // it reads, and waits
+	check(unix.Setrlimit(unix.RLIMIT_NOFILE, &most))
+	_, err = w.WriteString("heard\n")
+	check(err)
+	check(w.Close())
+	if err := await(t, proc); err != nil || out.String() != "heard\n" {
+		t.Errorf("%v, %q", err, out.String())
 	}
 }

@@ -57,17 +57,11 @@ func (w *warden) openTerminal(f *os.File) error {
 }
 
 func (t *terminal) open(f *os.File) error {
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return err
-	}
 	for _, h := range []**hostFile{&t.from, &t.to} {
-		fd := -1
-		cerr := raw.Control(func(n uintptr) { fd, err = nonBlocking(int(n)) })
-		if err = firstError(cerr, err); err != nil {
+		var err error
+		if *h, err = t.w.streams.newHostFile(f); err != nil {
 			return err
 		}
-		*h = &hostFile{fd: fd, users: 1, mode: unix.S_IFCHR, streams: &t.w.streams}
 	}
 	mode, err := unix.IoctlGetTermios(t.from.fd, unix.TCGETS)
 	if err != nil {
@@ -86,7 +80,7 @@ func (t *terminal) raw() error {
 	m.Lflag &^= unix.ECHO | unix.ECHONL | unix.ICANON | unix.ISIG | unix.IEXTEN
 	m.Cflag = m.Cflag&^(unix.CSIZE|unix.PARENB) | unix.CS8
 	m.Cc[unix.VMIN], m.Cc[unix.VTIME] = 1, 0
-	return unix.IoctlSetTermios(t.from.fd, unix.TCSETSW, &m)
+	return unix.IoctlSetTermios(t.from.fd, unix.TCSETS, &m)
 }
 
 // restore gives the terminal its mode back, unless it is another job's by now.
@@ -94,7 +88,7 @@ func (t *terminal) restore() {
 	if pgrp, err := unix.IoctlGetInt(t.from.fd, unix.TIOCGPGRP); err == nil && pgrp != unix.Getpgrp() {
 		return
 	}
-	_ = unix.IoctlSetTermios(t.from.fd, unix.TCSETSW, &t.saved) // its window may be closed
+	_ = unix.IoctlSetTermios(t.from.fd, unix.TCSETS, &t.saved) // its window may be closed
 }
 
 // attach makes the guest's terminal and gives it to task 1.
@@ -209,14 +203,15 @@ func (t *terminal) close() {
 		close(t.signals)
 		t.listening.Wait()
 	}
-	for end := time.Now().Add(t.w.patience(drainTime)); t.guest != nil && time.Now().Before(end); {
+	end := time.Now().Add(t.w.patience(drainTime))
+	for late := func() bool { return !time.Now().Before(end) }; t.guest != nil && !late(); {
 		if moved, _ := carry(&t.shown, t.guest, t.to); moved {
 			continue
 		}
-		if len(t.shown) == 0 {
+		if len(t.shown) == 0 && !t.to.writing.Load() {
 			break
 		}
-		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(t.to.fd), Events: unix.POLLOUT}}, int(drainTime/20/time.Millisecond))
+		t.to.await(late)
 	}
 	t.restore()
 	t.closeFiles()

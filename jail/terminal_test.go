@@ -5,6 +5,8 @@ package jail_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -169,10 +171,10 @@ func TestTerminal(t *testing.T) {
 func TestTerminalOutput(t *testing.T) {
 	need(t, "bash", "seq")
 	s := newScreen(t)
-	if err := await(t, s.spawn("seq 30000")); err != nil {
+	if err := await(t, s.spawn("seq 9000")); err != nil {
 		t.Error(err)
 	}
-	s.expect("29998\r\n29999\r\n30000\r\n")
+	s.expect("29998\r\n29999\r\n9000\r\n")
 }
 
 // TestTerminalGone: a window that is closed hangs up the guest's terminal.
@@ -234,15 +236,20 @@ func TestTerminalStreams(t *testing.T) {
 }
 
 // TestTerminalStuck: a terminal that takes nothing, and one that was told to wait for
-// more than was typed, stop the guest and not the warden.
+// more than was typed, stop the guest and not the warden; one that cannot be opened
+// again, such as a pty's master, neither.
 func TestTerminalStuck(t *testing.T) {
 	need(t, "bash", "stty", "yes", "dd", "sleep")
 	for name, script := range map[string]string{
 		"full":  "echo; exec yes",
+		"waits": "exec yes",
 		"typed": "stty raw min 255 time 255; dd bs=9 count=1 2>/dev/null; wait",
 	} {
 		t.Run(name, func(t *testing.T) {
 			master, tty := newTerminal(t)
+			if name == "waits" {
+				tty, master = waitingTerminal(t)
+			}
 			out, in, err := os.Pipe()
 			if err != nil {
 				t.Fatal(err)
@@ -269,5 +276,38 @@ func TestTerminalStuck(t *testing.T) {
 			_ = proc.Kill()
 			_ = await(t, proc)
 		})
+	}
+}
+
+// waitingTerminal is a terminal that lets its writers wait: a pty's master, which
+// cannot be opened again. The other side takes bytes as they are.
+func waitingTerminal(t *testing.T) (master, tty *os.File) {
+	t.Helper()
+	master, tty = newTerminal(t)
+	mode := must(unix.IoctlGetTermios(int(tty.Fd()), unix.TCGETS))
+	mode.Iflag, mode.Oflag, mode.Lflag = 0, 0, 0
+	check(unix.IoctlSetTermios(int(tty.Fd()), unix.TCSETS, mode))
+	check(must(master.SyscallConn()).Control(func(fd uintptr) { check(unix.SetNonblock(int(fd), false)) }))
+	return master, tty
+}
+
+// TestTerminalAside: what is written to such a terminal comes out whole and in order,
+// also as the jail's end finds it.
+func TestTerminalAside(t *testing.T) {
+	need(t, "seq")
+	var lines bytes.Buffer
+	for i := 1; i <= 20_000; i++ {
+		fmt.Fprintln(&lines, i)
+	}
+	master, tty := waitingTerminal(t)
+	cmd := exec.Command("seq", "20000")
+	cmd.Stdout = master
+	proc := must(jail.Spawn(cmd, policy.Tool()))
+	got := make([]byte, lines.Len())
+	if _, err := io.ReadFull(tty, got); err != nil || !bytes.Equal(got, lines.Bytes()) {
+		t.Errorf("%v; %d bytes are not as written", err, len(got))
+	}
+	if err := await(t, proc); err != nil {
+		t.Error(err)
 	}
 }

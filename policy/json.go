@@ -69,6 +69,11 @@ func (s *scanner) value(path string, t reflect.Type) error {
 		if err := s.object(path, t); err != nil {
 			return err
 		}
+	case nil: // Unmarshal would leave out what it is for
+		if t != nil && t.Kind() != reflect.Slice {
+			return &Error{Where: path, What: "is a JSON null: write " + inJSON(t)}
+		}
+		return nil
 	default:
 		return nil
 	}
@@ -164,7 +169,12 @@ func typeMistake(e *json.UnmarshalTypeError) string {
 
 // inJSON says what a value of t looks like.
 func inJSON(t reflect.Type) string {
+	if t == reflect.TypeFor[time.Duration]() {
+		return "a text in quotes like \"1m30s\""
+	}
 	switch t.Kind() {
+	case reflect.Pointer:
+		return inJSON(t.Elem())
 	case reflect.Bool:
 		return "true or false"
 	case reflect.String:

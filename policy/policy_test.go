@@ -268,6 +268,13 @@ var mistakes = []struct{ text, want string }{
 	{"{} §{}", "one value"},
 	// Of the wrong form.
 	{"§[]", "is a JSON array: write an object in { }"},
+	{" §null\n", "is a JSON null: write an object in { }"},
+	{`{"limits": §null}`, "limits: is a JSON null: write an object in { }"},
+	{`{"limits": {"wall": §null}}`, `limits.wall: is a JSON null: write a text in quotes like "1m30s"`},
+	{`{"mounts": [§null]}`, "mounts[0]: is a JSON null: write an object in { }"},
+	{`{"default": §null}`, "default: is a JSON null: write a text in quotes"},
+	{`{"seed": §null}`, "seed: is a JSON null: write a whole number from 0 to 18446744073709551615"},
+	{`{"time": {"start": §null}}`, "time.start: write a time like 2006-01-02T15:04:05Z"},
 	{"{\n §\"Calls\": []}", "Calls: is no field here; the fields are calls, default, mounts, limits, net, identity, time, audit, seed"},
 	{`{"calls": [{"calls": ["read"], §"wen": []}]}`, "calls[0].wen: is no field here; the fields are calls, when, action, errno, audit, reason, from"},
 	{"{\"limits\": {\n§\"dsk\": 1}}", "limits.dsk: is no field here; the fields are memory, tasks, files, descriptors, disk, inodes, output, cpu, wall, calls"},

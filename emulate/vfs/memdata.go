@@ -319,36 +319,62 @@ func (c *content) survey() {
 // move shifts what lies from start on by delta bytes, both whole pages. What was
 // between the old and new place must be empty.
 func (c *content) move(start, delta int64) error {
-	type page struct {
-		at   int64
-		data bool
-	}
-	var list []page
-	for i := range c.chunks {
-		k := &c.chunks[i]
-		for b := range int64(chunkPages) {
-			at := k.index*chunkSize + b*blockSize
-			if at >= start && k.alloc>>b&1 == 1 {
-				list = append(list, page{at, k.data>>b&1 == 1})
+	first, _ := c.find(start / chunkSize)
+	old := c.chunks[first:]
+	pages := func(yield func(k *chunk, at int64) bool) {
+		for i := range old {
+			for b := range int64(chunkPages) {
+				if old[i].alloc>>b&1 == 1 && !yield(&old[i], b*blockSize) {
+					return
+				}
 			}
+		}
+	}
+	if c.slot.Valid() {
+		if err := c.moveSlot(pages, start, delta); err != nil {
+			return err
+		}
+	}
+	c.chunks = slices.Clone(c.chunks[:first])
+	for i := range old {
+		c.pages -= int64(bits.OnesCount16(old[i].alloc))
+	}
+	for k, at := range pages {
+		to := k.index*chunkSize + at
+		if to >= start {
+			to += delta
+		}
+		written := k.data>>(at/blockSize)&1 == 1
+		n := c.need(to / chunkSize)
+		c.take(n, span(to%chunkSize, to%chunkSize+blockSize), written)
+		if top := int64(len(k.bytes)); written && at < top {
+			p := k.bytes[at:min(at+blockSize, top)]
+			copy(n.own(to%chunkSize + int64(len(p)))[to%chunkSize:], p)
+		}
+	}
+	return nil
+}
+
+// moveSlot is move's work on the bytes in a slot.
+func (c *content) moveSlot(pages iter.Seq2[*chunk, int64], start, delta int64) error {
+	var list []int64
+	for k, at := range pages {
+		if from := k.index*chunkSize + at; from >= start && k.data>>(at/blockSize)&1 == 1 {
+			list = append(list, from)
 		}
 	}
 	if delta > 0 {
 		slices.Reverse(list)
 	}
 	buf := make([]byte, blockSize)
-	for _, p := range list {
-		if p.data {
-			if err := c.read(buf, p.at); err != nil {
-				return err
-			}
-			if err := c.write(buf, p.at+delta); err != nil {
-				return err
-			}
-		} else {
-			c.mark(p.at+delta, blockSize, false)
+	for _, at := range list {
+		if _, err := c.slot.ReadAt(buf, at); err != nil {
+			return err
 		}
-		if err := c.punch(p.at, blockSize); err != nil {
+		if _, err := c.slot.WriteAt(buf, at+delta); err != nil {
+			return err
+		}
+		if err := c.slot.Punch(at, blockSize); err != nil {
 			return err
 		}
 	}

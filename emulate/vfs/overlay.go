@@ -75,10 +75,10 @@ type ovNode struct {
 	gone  bool
 
 	// Regular file.
-	lent   int64            // bytes, from the start, that lower gives but for those copied
-	copied map[int64]uint64 // blocks that up gives, a bit each
-	blocks int64            // how many bits are set
-	wrote  bool             // the content has changed
+	lent   int64    // bytes, from the start, that lower gives but for those copied
+	copied []blocks // that up gives, ascending, none beside another
+	blocks int64    // how many those are
+	wrote  bool     // the content has changed
 }
 
 // wrap gives the node of a lower one.

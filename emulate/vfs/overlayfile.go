@@ -4,7 +4,8 @@ package vfs
 
 import (
 	"io"
-	"math/bits"
+	"slices"
+	"sort"
 
 	"golang.org/x/sys/unix"
 
@@ -69,6 +70,18 @@ func (f *ovFile) raise() error {
 
 func blocksOf(size int64) int64 { return (size + blockSize - 1) / blockSize }
 
+// maxCopied is how many ranges of a file its holes may make, each 16 bytes: beyond,
+// as where an extent tree cannot grow, ENOSPC. What is written counts as pages do.
+const maxCopied = 1 << 18
+
+// blocks is a range of a file's blocks.
+type blocks struct{ from, to int64 }
+
+// rangeAt gives the first range that ends behind block.
+func (n *ovNode) rangeAt(block int64) int {
+	return sort.Search(len(n.copied), func(i int) bool { return n.copied[i].to > block })
+}
+
 // run tells whether up gives byte off, and for how many of the next bytes that
 // stays so.
 func (n *ovNode) run(off, size int64) (up bool, run int64) {
@@ -76,35 +89,31 @@ func (n *ovNode) run(off, size int64) (up bool, run int64) {
 		return true, size
 	}
 	size = min(size, n.lent-off)
-	if len(n.copied) == 0 {
+	i := n.rangeAt(off / blockSize)
+	if i == len(n.copied) {
 		return false, size
 	}
-	block := off / blockSize
-	up = n.has(block)
-	for run = (block+1)*blockSize - off; run < size; run += blockSize {
-		if block++; n.has(block) != up {
-			return up, run
-		}
+	if r := n.copied[i]; r.from*blockSize > off {
+		return false, min(size, r.from*blockSize-off)
 	}
-	return up, size
+	return true, min(size, n.copied[i].to*blockSize-off)
 }
-
-func (n *ovNode) has(block int64) bool { return n.copied[block/64]>>(block%64)&1 != 0 }
 
 // mark notes that up gives the blocks that [off, end) covers a part of.
 func (n *ovNode) mark(off, end int64) {
-	if n.copied == nil {
-		n.copied = make(map[int64]uint64)
+	r := blocks{off / blockSize, blocksOf(min(end, n.lent))}
+	if r.from >= r.to {
+		return
 	}
-	last := blocksOf(min(end, n.lent))
-	for block := off / blockSize; block < last; block += 64 - block%64 {
-		m := ^uint64(0) << (block % 64)
-		if left := last - block/64*64; left < 64 {
-			m &= 1<<left - 1
-		}
-		n.blocks += int64(bits.OnesCount64(m &^ n.copied[block/64]))
-		n.copied[block/64] |= m
+	first := n.rangeAt(r.from - 1) // what ends there is joined
+	last := first
+	for ; last < len(n.copied) && n.copied[last].from <= r.to; last++ {
+		have := n.copied[last]
+		n.blocks -= have.to - have.from
+		r = blocks{min(r.from, have.from), max(r.to, have.to)}
 	}
+	n.blocks += r.to - r.from
+	n.copied = slices.Replace(n.copied, first, last, r)
 	n.settle()
 }
 
@@ -120,18 +129,15 @@ func (n *ovNode) shorten(size int64) {
 	if size >= n.lent {
 		return
 	}
-	n.lent, n.blocks = size, 0
+	n.lent = size
 	end := blocksOf(size)
-	for w, b := range n.copied {
-		switch {
-		case w*64 >= end:
-			delete(n.copied, w)
-			continue
-		case w*64+64 > end:
-			b &= 1<<(end%64) - 1
-			n.copied[w] = b
+	for i := len(n.copied) - 1; i >= 0 && n.copied[i].to > end; i-- {
+		r := &n.copied[i]
+		keep := max(end, r.from)
+		n.blocks -= r.to - keep
+		if r.to = keep; r.from == r.to {
+			n.copied = n.copied[:i]
 		}
-		n.blocks += int64(bits.OnesCount64(b))
 	}
 	n.settle()
 }
@@ -145,11 +151,12 @@ func (f *ovFile) fill(off, end int64) error {
 	end = min(blocksOf(end)*blockSize, n.lent)
 	var buf []byte
 	for off < end {
-		up, run := n.run(off, min(end-off, copyStep))
+		up, run := n.run(off, end-off)
 		if up {
 			off += run
 			continue
 		}
+		run = min(run, copyStep)
 		if int64(len(buf)) < run {
 			buf = make([]byte, run)
 		}
@@ -320,6 +327,9 @@ func (f *ovFile) Allocate(mode uint32, off, size int64) error {
 		var err error
 		switch mode &^ unix.FALLOC_FL_KEEP_SIZE {
 		case unix.FALLOC_FL_PUNCH_HOLE, unix.FALLOC_FL_ZERO_RANGE:
+			if len(n.copied) >= maxCopied {
+				return unix.ENOSPC
+			}
 			err = f.edges(off, off+size)
 		case unix.FALLOC_FL_COLLAPSE_RANGE, unix.FALLOC_FL_INSERT_RANGE:
 			if blocksOf(n.lent) > maxMove {

@@ -271,6 +271,23 @@ func TestSignals(t *testing.T) {
 	}
 }
 
+// TestSeedEnvironment: with -seed the stack's content, and so its addresses, do not
+// depend on the caller.
+func TestSeedEnvironment(t *testing.T) {
+	show := func(term string) string {
+		cmd := launcher(t, sh("-seed", "1")("env; cat /proc/self/maps")...)
+		cmd.Env = append(cmd.Env, "TERM="+term)
+		out, errs, status := launch(t, cmd)
+		if errs != "" || status != 0 || !strings.Contains(out, "[stack]") {
+			t.Fatalf("%q %q %d", out, errs, status)
+		}
+		return out
+	}
+	if short, long := show("dumb"), show(strings.Repeat("x", 5000)); short != long {
+		t.Errorf("%s\nand with a longer TERM\n%s", short, long)
+	}
+}
+
 // TestRepeatable: with -seed and -time two processes print and trace the same.
 func TestRepeatable(t *testing.T) {
 	trace := filepath.Join(t.TempDir(), "trace")

@@ -308,6 +308,11 @@ func TestEvict(t *testing.T) {
 	if err := fill(four); err != unix.ENOMEM {
 		t.Errorf("over the limit with all in use: %v", err)
 	}
+	large := get(t, c, 5, 1<<40)
+	if _, err := large.Fill(nil, 4096, 14*4096); err != unix.ENOMEM { // not one page of it
+		t.Errorf("more than there may be: %v", err)
+	}
+	large.Release()
 	one.Release()
 	if c.Used() != 8*4096 {
 		t.Errorf("%d bytes are kept, more than may be idle", c.Used())

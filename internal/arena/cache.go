@@ -176,6 +176,9 @@ func (m *Image) Fill(r io.ReaderAt, off, n int64) (int64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	end := (min(off+n, m.key.Size) + pageSize - 1) / pageSize
+	if end-off/pageSize > m.c.most/pageSize {
+		return 0, unix.ENOMEM // before anything is read
+	}
 	for page := off / pageSize; page < end; {
 		word := m.filled[page/blockPages] >> (page % blockPages)
 		if have := int64(bits.TrailingZeros64(^word)); have > 0 {

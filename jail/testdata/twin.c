@@ -528,6 +528,13 @@ static void exec_errors(void)
 	say("bad argv: %s", ret(syscall(SYS_execve, self, 1, envp)));
 	say("bad envp: %s", ret(syscall(SYS_execve, self, argv, 1)));
 	char *badstr[] = {"x", (char *)1, 0};
+	snprintf(longpath, sizeof longpath, "#!%s\n", self);
+	put_file("script", longpath, 0755);
+	int script = open("script", O_RDONLY | O_CLOEXEC), dir = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	say("script by a descriptor that is closed: %s", ret(syscall(SYS_execveat, script, "", argv, envp, AT_EMPTY_PATH)));
+	say("in a directory that is closed: %s", ret(syscall(SYS_execveat, dir, "script", argv, envp, 0)));
+	close(script);
+	close(dir);
 	say("bad string: %s", ret(syscall(SYS_execve, self, badstr, envp)));
 	size_t big = 200 << 10;
 	char *s = malloc(big);
