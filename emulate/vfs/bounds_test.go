@@ -361,3 +361,40 @@ func TestOverlayLarge(t *testing.T) {
 		t.Errorf("%d pages were copied", n)
 	}
 }
+
+// What a file takes of memory is what counts, however its pages are scattered.
+func TestScatteredQuota(t *testing.T) {
+	const limit = 16 << 20
+	m := vfs.NewMem(vfs.MemOptions{Bytes: limit})
+	root := vfs.NewNamespace(m.Root()).Root()
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	const perFile = 64
+	pages, err := 0, error(nil)
+	for n := 0; err == nil; n++ {
+		d, e := root.Create(vfs.Cred{}, fmt.Sprint(n), 0o644, 0)
+		if e != nil {
+			t.Fatal(e)
+		}
+		f, e := d.Open(unix.O_RDWR)
+		if e != nil {
+			t.Fatal(e)
+		}
+		for i := int64(0); i < perFile && err == nil; i++ {
+			if _, err = f.(memFile).WriteAt([]byte{1}, i<<16+15<<12+4095); err == nil {
+				pages++
+			}
+		}
+		f.Close()
+	}
+	if err != unix.ENOSPC || pages != limit>>12 {
+		t.Errorf("%d pages, then %v", pages, err)
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if n := int64(after.HeapAlloc) - int64(before.HeapAlloc); n > limit*11/10 {
+		t.Errorf("they hold %d bytes", n)
+	}
+	runtime.KeepAlive(m)
+}

@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// chunkSize is what one Go allocation holds at most; a file of one chunk
-	// never needs an arena slot.
+	// chunkSize is the part of a file whose pages are counted together; a file of
+	// as many pages never needs an arena slot.
 	chunkSize  = 16 * blockSize
 	chunkPages = chunkSize / blockSize
 	// maxFileSize is s_maxbytes: a slot of the arena.
@@ -44,10 +44,11 @@ type content struct {
 // chunk is 64 KiB of a file that has at least one page.
 type chunk struct {
 	index int64
-	alloc uint16 // pages that count as used
-	data  uint16 // those of them that were written: SEEK_DATA
-	bytes []byte // zeros beyond; nil with a slot
-	image bool   // bytes is a read-only mapping
+	alloc uint16   // pages that count as used
+	data  uint16   // those of them that were written: SEEK_DATA
+	held  uint16   // those that pages has, none with a slot
+	image uint16   // those of them that are of a read-only mapping
+	pages [][]byte // ascending; zeros beyond each
 }
 
 // image is a mapping of a file's slot that outlives the arena.
@@ -59,7 +60,7 @@ func span(from, to int64) uint16 {
 	return uint16(1<<hi-1) &^ uint16(1<<lo-1)
 }
 
-// part is bytes [from, to) of a chunk.
+// part is bytes [from, to) of a chunk, or of a page.
 type part struct{ index, from, to int64 }
 
 // parts cuts [off, off+n) at chunk borders.
@@ -159,24 +160,66 @@ func (c *content) fill(off, n int64) {
 	c.chunks = append(all, c.chunks[to:]...)
 }
 
-// own makes the chunk's bytes writable and at least n long.
-func (k *chunk) own(n int64) []byte {
-	if !k.image && int64(len(k.bytes)) >= n {
-		return k.bytes
+// rank is the place of page b in k.pages.
+func (k *chunk) rank(b int64) int { return bits.OnesCount16(k.held & (1<<b - 1)) }
+
+// page is what the chunk holds of page b, nil if nothing.
+func (k *chunk) page(b int64) []byte {
+	if k.held>>b&1 == 0 {
+		return nil
 	}
-	size := max(n, int64(len(k.bytes)))
-	if !k.image && size <= int64(cap(k.bytes)) {
-		k.bytes = k.bytes[:size] // zeros since make
-		return k.bytes
+	return k.pages[k.rank(b)]
+}
+
+// own makes page b writable and at least n bytes long.
+func (k *chunk) own(b, n int64) []byte {
+	i, bit := k.rank(b), uint16(1)<<b
+	if k.held&bit == 0 {
+		k.pages = slices.Insert(k.pages, i, nil)
+		k.held |= bit
 	}
-	grow := size
-	if len(k.bytes) > 0 {
-		grow = min(chunkSize, max(size, 2*int64(len(k.bytes))))
+	p := k.pages[i]
+	switch {
+	case k.image&bit == 0 && int64(len(p)) >= n:
+		return p
+	case k.image&bit == 0 && int64(cap(p)) >= n:
+		p = p[:n] // zeros since make
+	default:
+		grow := max(n, int64(len(p)))
+		if len(p) > 0 {
+			grow = min(blockSize, max(grow, 2*int64(len(p))))
+		}
+		p = append(make([]byte, 0, grow), p...)[:max(n, int64(len(p)))]
 	}
-	b := make([]byte, grow)
-	copy(b, k.bytes)
-	k.bytes, k.image = b[:size], false
-	return k.bytes
+	k.pages[i], k.image = p, k.image&^bit
+	return p
+}
+
+// free gives back the bytes of the pages of mask m.
+func (k *chunk) free(m uint16) {
+	if k.held&m == 0 {
+		return
+	}
+	var kept [][]byte
+	for b := range int64(chunkPages) {
+		if k.held&^m>>b&1 == 1 {
+			kept = append(kept, k.page(b))
+		}
+	}
+	k.pages, k.held, k.image = kept, k.held&^m, k.image&^m
+}
+
+// blocks cuts bytes [from, to) of a chunk at page borders.
+func blocks(from, to int64) iter.Seq[part] {
+	return func(yield func(part) bool) {
+		for from < to {
+			end := min(from/blockSize*blockSize+blockSize, to)
+			if !yield(part{from / blockSize, from % blockSize, end - from/blockSize*blockSize}) {
+				return
+			}
+			from = end
+		}
+	}
 }
 
 // write writes p, all of it: room was made before.
@@ -191,7 +234,9 @@ func (c *content) write(p []byte, off int64) error {
 	for at := range parts(off, int64(len(p))) {
 		k := c.need(at.index)
 		c.take(k, span(at.from, at.to), true)
-		p = p[copy(k.own(at.to)[at.from:at.to], p):]
+		for b := range blocks(at.from, at.to) {
+			p = p[copy(k.own(b.index, b.to)[b.from:b.to], p):]
+		}
 	}
 	return nil
 }
@@ -203,14 +248,17 @@ func (c *content) read(p []byte, off int64) error {
 		return err
 	}
 	for at := range parts(off, int64(len(p))) {
-		n, size := 0, at.to-at.from
-		if i, ok := c.find(at.index); ok {
-			if b := c.chunks[i].bytes; at.from < int64(len(b)) {
-				n = copy(p[:size], b[at.from:])
+		i, ok := c.find(at.index)
+		for b := range blocks(at.from, at.to) {
+			n, size := 0, b.to-b.from
+			if ok {
+				if have := c.chunks[i].page(b.index); b.from < int64(len(have)) {
+					n = copy(p[:size], have[b.from:])
+				}
 			}
+			clear(p[n:size])
+			p = p[size:]
 		}
-		clear(p[n:size])
-		p = p[size:]
 	}
 	runtime.KeepAlive(c.image)
 	return nil
@@ -238,9 +286,12 @@ func (c *content) punch(off, n int64) error {
 				c.pages -= int64(bits.OnesCount16(k.alloc & span(lo, hi)))
 				k.alloc &^= span(lo, hi)
 				k.data &^= span(lo, hi)
+				k.free(span(lo, hi))
 			}
-			if top := int64(len(k.bytes)); from < top && k.alloc != 0 {
-				clear(k.own(top)[from:min(to, top)])
+			for b := range blocks(from, to) {
+				if top := int64(len(k.page(b.index))); b.from < top {
+					clear(k.own(b.index, top)[b.from:min(b.to, top)])
+				}
 			}
 		}
 		if k.alloc != 0 {
@@ -389,18 +440,18 @@ func (c *content) settle(a *arena.Arena) error {
 	}
 	for i := range c.chunks {
 		k := &c.chunks[i]
-		for at, end := int64(0), int64(len(k.bytes)); at < end; at += blockSize {
-			if k.data>>(at/blockSize)&1 == 0 {
+		for b := range int64(chunkPages) {
+			if k.data&k.held>>b&1 == 0 {
 				continue
 			}
-			if _, err := slot.WriteAt(k.bytes[at:min(at+blockSize, end)], k.index*chunkSize+at); err != nil {
+			if _, err := slot.WriteAt(k.page(b), k.index*chunkSize+b*blockSize); err != nil {
 				_ = slot.Free()
 				return err
 			}
 		}
 	}
 	for i := range c.chunks {
-		c.chunks[i].bytes, c.chunks[i].image = nil, false
+		c.chunks[i].free(^uint16(0))
 	}
 	runtime.KeepAlive(c.image)
 	c.slot, c.image = slot, nil
@@ -423,14 +474,18 @@ func (c *content) detach() error {
 	}
 	for i := range c.chunks {
 		k := &c.chunks[i]
-		at := k.index * chunkSize
-		if c.image != nil {
-			k.bytes, k.image = c.image.bytes[at:at+chunkSize:at+chunkSize], true
-			continue
-		}
-		k.bytes = make([]byte, chunkSize)
-		if _, err := c.slot.ReadAt(k.bytes, at); err != nil {
-			return err
+		for b := range int64(chunkPages) {
+			at := k.index*chunkSize + b*blockSize
+			switch {
+			case k.alloc>>b&1 == 0: // a hole, which to read would take a page
+			case c.image != nil:
+				k.pages = append(k.pages, c.image.bytes[at:at+blockSize:at+blockSize])
+				k.held, k.image = k.held|1<<b, k.image|1<<b
+			default:
+				if _, err := c.slot.ReadAt(k.own(b, blockSize), at); err != nil {
+					return err
+				}
+			}
 		}
 	}
 	c.slot, c.shared, c.mapped = arena.Slot{}, false, false

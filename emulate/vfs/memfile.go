@@ -88,15 +88,15 @@ func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
 			return 0, err
 		}
 	}
+	if c.pages > chunkPages || fit > chunkSize {
+		_ = f.settle() // Without a free slot it stays in Go memory.
+	}
 	if err := c.write(p, off); err != nil {
 		return 0, err
 	}
 	c.size = max(c.size, off+fit)
 	f.account()
 	f.modified()
-	if c.pages > chunkPages {
-		_ = f.settle() // Without a free slot it stays in Go memory.
-	}
 	return len(p), nil
 }
 
