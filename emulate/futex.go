@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"oubliette/fdtable"
+	"oubliette/internal/arena"
 )
 
 // Operations of futex(2) (include/uapi/linux/futex.h): those that policy.Native has.
@@ -88,7 +89,7 @@ func (t *Task) futexKey(addr uint64, op int) (futexKey, error) {
 	}
 	m, err := t.mappingAt(addr)
 	if err == nil && m.shared {
-		k.vm, k.inode, k.at = nil, m.inode, m.offset
+		k.vm, k.inode, k.at = nil, m.inode, m.offset%arena.Void
 	}
 	return k, err
 }

@@ -36,14 +36,20 @@ type slot struct {
 }
 
 func slotOf(a fdtable.Arena, off int64) slot {
-	return slot{a == fdtable.ArenaShared, off / arena.Stride}
+	return slot{a == fdtable.ArenaShared, off % arena.Void / arena.Stride}
+}
+
+// placed is the file that was last put into a slot.
+type placed struct {
+	entry *vfs.Dentry
+	owner fdtable.Owner // nil: of nothing more than is mapped
 }
 
 // Mapped tells the name of the file that a guest has mapped from an arena's
 // offset, and the offset in that file: what /proc/PID/maps shows.
 func (s *System) Mapped(a fdtable.Arena, off int64) (e *vfs.Dentry, at int64, ok bool) {
-	e, ok = s.mapped[slotOf(a, off)]
-	return e, off % arena.Stride, ok
+	p, ok := s.mapped[slotOf(a, off)]
+	return p.entry, off % arena.Stride, ok
 }
 
 // mmap is mm/mmap.c:do_mmap for files: the checks, then the kernel maps the
@@ -94,39 +100,36 @@ func mmap(c *Call) (uint64, error) {
 		args[4], args[5] = ^uint64(0), 0
 		return c.Task.Machine.Native(c.Nr, args)
 	}
-	m, err := place(d, int64(offset), int64(length), shared && d.Writes(), writes)
-	if err != nil {
-		return 0, err
-	}
-	if flags&unix.MAP_GROWSDOWN != 0 {
-		return 0, unix.EINVAL
-	}
-	return c.mapPlace(d, m, args)
+	return c.mapFile(d, int64(offset), shared && d.Writes(), writes, args)
 }
 
-// mapPlace lets the kernel map a place in an arena; the first four arguments are
-// mmap's own. It notes whose place it is, which stays d's whoever closes d meanwhile.
-func (c *Call) mapPlace(d *fdtable.Description, m fdtable.Mapping, args [6]uint64) (uint64, error) {
+// mapFile lets the kernel map bytes from off on of d's file where they lie in an
+// arena; the first four arguments are mmap's own, write and now are [place]'s. It
+// notes whose place it is, which stays d's whoever closes d meanwhile.
+func (c *Call) mapFile(d *fdtable.Description, off int64, write, now bool, args [6]uint64) (uint64, error) {
 	defer d.Retain().Release()
 	s := c.Sys
 	if err := s.placing.lock(c); err != nil {
 		return 0, err
 	}
 	defer s.placing.unlock()
-	if f, ok := d.File.(fdtable.Sealer); ok && m.Arena == fdtable.ArenaOwn { // sealed meanwhile: mapping_map_writable
-		if seals, err := f.Seals(); err != nil || seals&(unix.F_SEAL_WRITE|unix.F_SEAL_FUTURE_WRITE) != 0 {
-			return 0, unix.EPERM
-		}
+	m, err := place(d, off, int64(pageAlign(args[1])), write, now)
+	if err != nil {
+		return 0, err
 	}
+	if args[3]&unix.MAP_GROWSDOWN != 0 {
+		return 0, unix.EINVAL
+	}
+	s.placing.at, s.placing.places = m, true
 	args[4], args[5] = uint64(s.ArenaFDs[m.Arena]), uint64(m.Offset)
 	native := c.Task.Machine.Native
-	at, err := uint64(0), error(nil)
+	at := uint64(0)
 	if beyond := uint64(m.Beyond); beyond == 0 {
 		at, err = native(sysno.Mmap, args)
 	} else { // all of it as nothing, and the file over that
+		s.voids = true
 		none := args
-		none[2], none[4], none[5] = unix.PROT_NONE, ^uint64(0), 0
-		none[3] = args[3]&^mapType | unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_NORESERVE
+		none[5] += arena.Void
 		at, err = native(sysno.Mmap, none)
 		if args[0], args[1] = at, pageAlign(args[1])-beyond; err == nil && args[1] > 0 {
 			args[3] = args[3]&^unix.MAP_FIXED_NOREPLACE | unix.MAP_FIXED
@@ -144,9 +147,10 @@ func (c *Call) mapPlace(d *fdtable.Description, m fdtable.Mapping, args [6]uint6
 // NoteMapped takes note that e lies at m, for [System.Mapped].
 func (s *System) NoteMapped(e *vfs.Dentry, m fdtable.Mapping) {
 	if s.mapped == nil {
-		s.mapped = make(map[slot]*vfs.Dentry)
+		s.mapped = make(map[slot]placed)
 	}
-	s.mapped[slotOf(m.Arena, m.Offset)] = e
+	s.mapped[slotOf(m.Arena, m.Offset)] = placed{e, m.Owner}
+	s.voids = s.voids || m.Beyond > 0
 }
 
 // place puts the file in an arena. What may not be written through the mapping

@@ -259,6 +259,9 @@ func cpuList(mask []uint64) string {
 // procMaps edits maps and smaps: a line that maps an arena gets the name, inode
 // and offset of the file that lies there (fs/proc/task_mmu.c:show_map_vma).
 func procMaps(a procAt, _ *Task, text []byte) []byte {
+	if a.s.voids {
+		text = joinMaps(text)
+	}
 	out := make([]byte, 0, len(text)+len(text)/4)
 	for line := range bytes.Lines(text) {
 		var f [][]byte
@@ -291,6 +294,27 @@ func procMaps(a procAt, _ *Task, text []byte) []byte {
 			out = append(append(out, ' '), name...)
 		}
 		out = append(out, '\n')
+	}
+	return out
+}
+
+// joinMaps makes one line of those that are one mapping to the guest: what it may
+// touch of a file and what is mapped as [arena.Void].
+func joinMaps(text []byte) []byte {
+	out := make([]byte, 0, len(text))
+	var last mapping
+	at, start := 0, uint64(0) // of last, which out ends with
+	for line := range bytes.Lines(text) {
+		m, from, err := parseMapping(line)
+		if _, ok := arenaOf(m.name); err == nil && ok && from == last.end && m.inode == last.inode && m.prot == last.prot &&
+			m.shared == last.shared && m.offset%arena.Void == last.offset%arena.Void+(from-start) {
+			f := bytes.SplitN(out[at:], []byte(" "), 2)
+			out = append(out[:at], fmt.Sprintf("%x-%x %s", start, m.end, f[1])...)
+			last.end = m.end
+			continue
+		}
+		last, start, at = m, from, len(out)
+		out = append(out, line...)
 	}
 	return out
 }

@@ -127,13 +127,9 @@ func shmat(c *Call) (uint64, error) {
 	if err := c.ipcAccess(&s.ipcEntry, mode); err != nil {
 		return 0, err
 	}
-	m, err := place(s.d, 0, int64(s.length()), write, write)
-	if err != nil {
-		return 0, unix.ENOMEM
-	}
 	s.attached++ // whoever removes it meanwhile
 	defer s.detach(c.Sys)
-	at, err := c.mapPlace(s.d, m, [6]uint64{addr, s.length(), prot, flags})
+	at, err := c.mapFile(s.d, 0, write, write, [6]uint64{addr, s.length(), prot, flags})
 	if err == unix.EEXIST {
 		err = unix.EINVAL
 	}

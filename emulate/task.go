@@ -62,7 +62,8 @@ type System struct {
 	ptys    ptys
 	locks   locks
 	futexes map[futexKey][]*futexWaiter // where Repeatable; the oldest first
-	mapped  map[slot]*vfs.Dentry        // what was put in the guest's memory, by where it lies
+	mapped  map[slot]placed             // what was put in the guest's memory, by where it lies
+	voids   bool                        // some of that only as arena.Void
 	buf     []byte                      // see chunk
 }
 

@@ -124,9 +124,22 @@ const (
 type Mapping struct {
 	Arena  Arena
 	Offset int64 // of the byte the Map call asked for
-	// Beyond is how many of the bytes asked for lie in pages behind the file's
-	// last one. They must not be mapped: reading them would fill the arena.
+	// Beyond is how many of the bytes asked for, the last ones, may not be touched:
+	// they are behind the file's last page, or memory for them is to be asked of
+	// Owner first. They are mapped arena.Void farther, where to touch them is SIGBUS.
 	Beyond int64
+	Owner  Owner // nil: what is Beyond stays so
+}
+
+// Owner is who counts the memory of a Mapping's file.
+type Owner interface {
+	// Admit lets guests touch bytes from off on, whole pages, of the file, and tells
+	// how many: n at most, none behind the file's last page. ENOSPC.
+	Admit(off, n int64) (int64, error)
+	// ReadAt and WriteAt are what guests do there. io.EOF and ENOSPC behind what they
+	// may touch.
+	io.ReaderAt
+	io.WriterAt
 }
 
 // ReadFile reads at the description's offset, or at off if off >= 0 (pread).

@@ -62,6 +62,8 @@ func (t *thread) Exec(r emulate.ExecRequest) error {
 // load runs r in a fresh stub and makes t its thread.
 func (t *thread) load(r emulate.ExecRequest, state emulate.SignalState) error {
 	w, sent := t.w, t.w.sent
+	w.execs++
+	defer func() { w.execs-- }()
 	entries := make(map[string]*vfs.Dentry)
 	var files []io.Closer // until they are mapped, for an open file's place in an arena is its own
 	defer func() {

@@ -16,7 +16,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"oubliette/emulate"
-	"oubliette/internal/arena"
 	"oubliette/internal/recording"
 	"oubliette/policy"
 )
@@ -299,7 +298,7 @@ func (w *warden) limitStats() map[string]LimitStats {
 
 // watchLimits ends the jail at those limits that no call meets. It returns at
 // once.
-func (p *Process) watchLimits(a *arena.Arena, l policy.Limits) {
+func (p *Process) watchLimits(l policy.Limits) {
 	if l.Wall > 0 {
 		t := time.AfterFunc(l.Wall-time.Since(p.w.meters.since), func() { p.w.reached("wall", l.Wall) })
 		go func() {
@@ -307,7 +306,7 @@ func (p *Process) watchLimits(a *arena.Arena, l policy.Limits) {
 			t.Stop()
 		}()
 	}
-	if l.Disk <= 0 && l.Memory <= 0 && l.CPU <= 0 {
+	if l.Memory <= 0 && l.CPU <= 0 {
 		return
 	}
 	go func() {
@@ -325,7 +324,7 @@ func (p *Process) watchLimits(a *arena.Arena, l policy.Limits) {
 				return
 			case <-time.After(next):
 			}
-			next, asleep = p.lookAtLimits(a, l)
+			next, asleep = p.lookAtLimits(l)
 		}
 	}()
 }
@@ -333,7 +332,7 @@ func (p *Process) watchLimits(a *arena.Arena, l policy.Limits) {
 // lookAtLimits ends the jail at a limit, and says when to look again: before the
 // next can be reached, but not more than half of the time. asleep, if not nil, is
 // closed when the guests do something again.
-func (p *Process) lookAtLimits(a *arena.Arena, l policy.Limits) (next time.Duration, asleep chan struct{}) {
+func (p *Process) lookAtLimits(l policy.Limits) (next time.Duration, asleep chan struct{}) {
 	w, start, busy := p.w, time.Now(), runtime.NumCPU()
 	next = maxLook
 	left := func(name string, bound any, left int64, speed int) {
@@ -342,33 +341,25 @@ func (p *Process) lookAtLimits(a *arena.Arena, l policy.Limits) (next time.Durat
 		}
 		next = min(next, time.Duration(max(left, 0)/int64(speed*busy)))
 	}
-	if l.Disk > 0 && a.Shared() {
-		if used, err := a.Used(); err == nil {
-			w.meters.disk.most(used)
-			left("disk", l.Disk, l.Disk-used, memorySpeed)
+	processes := make(map[int][]int) // the threads of each
+	var cpu time.Duration
+	p.do(func() {
+		for tid, t := range w.threads {
+			processes[t.tgid] = append(processes[t.tgid], tid)
 		}
+		busy, cpu = max(min(busy, len(w.threads)), 1), w.cpuTime()
+		if w.idle() {
+			asleep = make(chan struct{})
+			w.asleep = asleep
+		}
+	})
+	if l.CPU > 0 {
+		left("cpu", l.CPU, int64(l.CPU+cpuSlack-cpu), 1)
 	}
-	if l.Memory > 0 || l.CPU > 0 {
-		processes := make(map[int][]int) // the threads of each
-		var cpu time.Duration
-		p.do(func() {
-			for tid, t := range w.threads {
-				processes[t.tgid] = append(processes[t.tgid], tid)
-			}
-			busy, cpu = max(min(busy, len(w.threads)), 1), w.cpuTime()
-			if w.idle() {
-				asleep = make(chan struct{})
-				w.asleep = asleep
-			}
-		})
-		if l.CPU > 0 {
-			left("cpu", l.CPU, int64(l.CPU+cpuSlack-cpu), 1)
-		}
-		if l.Memory > 0 {
-			held := held(processes, l.Memory)
-			w.meters.memory.most(held)
-			left("memory", l.Memory, l.Memory-held, memorySpeed)
-		}
+	if l.Memory > 0 {
+		held := held(processes, l.Memory)
+		w.meters.memory.most(held)
+		left("memory", l.Memory, l.Memory-held, memorySpeed)
 	}
 	return max(next, minLook, time.Since(start)), asleep
 }

@@ -141,7 +141,7 @@ func TestLimits(t *testing.T) {
 type hogged struct {
 	Err    string
 	Limit  string          // of Wait's LimitError
-	Stats  jail.LimitStats // of that
+	Stats  jail.LimitStats // of that, else of disk
 	Memory int64           // that the largest of the guest's processes had in memory, bytes
 	CPU    time.Duration   // of all of them
 	Wall   time.Duration
@@ -156,6 +156,7 @@ func hogsCaller(args []string) {
 	check(err)
 	err = proc.Wait()
 	h := hogged{Err: errText(err), Wall: time.Since(start)}
+	h.Stats = proc.Stats().Limits["disk"]
 	var limit *jail.LimitError
 	if errors.As(err, &limit) {
 		h.Limit, h.Stats = limit.Limit, proc.Stats().Limits[limit.Limit]
@@ -176,17 +177,15 @@ func TestLimitsAreTight(t *testing.T) {
 		limits policy.Limits
 		most   hogged
 	}{
-		"shared":      {policy.Limits{Memory: 256 * mib}, hogged{Limit: "memory", Memory: 282 * mib}},
-		"late":        {policy.Limits{Memory: 256 * mib}, hogged{Limit: "memory", Memory: 282 * mib}},
-		"headless":    {policy.Limits{Memory: 256 * mib}, hogged{Limit: "memory", Memory: 282 * mib}},
-		"tables":      {policy.Limits{Memory: 256 * mib}, hogged{Limit: "memory"}},
-		"last":        {policy.Limits{Memory: 256 * mib}, hogged{Limit: "memory", Memory: (282 - 180) * mib}}, // of the last
-		"disk mapped": {policy.Limits{Disk: 256 * mib}, hogged{Limit: "disk", Memory: 282 * mib}},
-		"disk read":   {policy.Limits{Disk: 256 * mib}, hogged{Limit: "disk", Memory: 282 * mib}},
-		"cpu":         {policy.Limits{CPU: time.Second}, hogged{Limit: "cpu", CPU: 2 * time.Second}},
-		"cpu deaf":    {policy.Limits{CPU: time.Second}, hogged{Limit: "cpu", CPU: 2 * time.Second}},
-		"cpu family":  {policy.Limits{CPU: time.Second}, hogged{Limit: "cpu", CPU: 2 * time.Second}},
-		"wall":        {policy.Limits{Wall: time.Second}, hogged{Limit: "wall", Wall: 2 * time.Second}},
+		"shared":     {policy.Limits{Memory: 256 * mib}, hogged{Limit: "memory", Memory: 282 * mib}},
+		"late":       {policy.Limits{Memory: 256 * mib}, hogged{Limit: "memory", Memory: 282 * mib}},
+		"headless":   {policy.Limits{Memory: 256 * mib}, hogged{Limit: "memory", Memory: 282 * mib}},
+		"tables":     {policy.Limits{Memory: 256 * mib}, hogged{Limit: "memory"}},
+		"last":       {policy.Limits{Memory: 256 * mib}, hogged{Limit: "memory", Memory: (282 - 180) * mib}}, // of the last
+		"cpu":        {policy.Limits{CPU: time.Second}, hogged{Limit: "cpu", CPU: 2 * time.Second}},
+		"cpu deaf":   {policy.Limits{CPU: time.Second}, hogged{Limit: "cpu", CPU: 2 * time.Second}},
+		"cpu family": {policy.Limits{CPU: time.Second}, hogged{Limit: "cpu", CPU: 2 * time.Second}},
+		"wall":       {policy.Limits{Wall: time.Second}, hogged{Limit: "wall", Wall: 2 * time.Second}},
 	} {
 		t.Run(how, func(t *testing.T) {
 			limits, err := json.Marshal(c.limits)
@@ -195,7 +194,7 @@ func TestLimitsAreTight(t *testing.T) {
 			}
 			dir := t.TempDir()
 			args := []string{dir, string(limits), program, how, dir}
-			if c.limits.Disk == 0 && c.limits.CPU == 0 {
+			if c.limits.CPU == 0 {
 				args = args[:4]
 			}
 			for range 5 {
@@ -221,6 +220,55 @@ func TestLimitsAreTight(t *testing.T) {
 			}
 			t.Error("never within the bound")
 		})
+	}
+}
+
+// TestDiskMappedIsTight: pages of memory files are counted one by one, also those that
+// stores and loads make by mappings, at any load.
+func TestDiskMappedIsTight(t *testing.T) {
+	program := guestProgram(t, "hog")
+	const mib, own = 1 << 20, 3 << 20 // own: the program's memory, its files aside
+	const caller = 18 << 20           // that had what ran it until execve
+	for _, how := range []string{"shared", "private", "read", "handled", "blocked", "mprotect", "mremap", "again", "nonlinear", "punched", "forked"} {
+		for _, limit := range []int64{mib, 20 * mib} {
+			t.Run(fmt.Sprint(how, limit/mib), func(t *testing.T) {
+				limits, err := json.Marshal(policy.Limits{Disk: limit})
+				if err != nil {
+					t.Fatal(err)
+				}
+				dir := t.TempDir()
+				got := native(t, guestCommand("hog's caller", dir, string(limits), program, "disk "+how, dir))
+				var h hogged
+				if err := json.Unmarshal([]byte(got.Stdout), &h); err != nil || got.Err != "" || got.Stderr != "" {
+					t.Fatalf("%+v, %v", got, err)
+				}
+				want, most := "signal: bus error (reached limits: disk)", limit+own
+				switch how {
+				case "handled":
+					want = "exit status 3 (reached limits: disk)"
+				case "private": // has a copy of each page
+					most += limit
+				}
+				if h.Err != want || h.Memory > max(most, caller) || h.Stats.Used < limit*9/10 || h.Stats.Used > limit || h.Stats.Hits == 0 {
+					t.Errorf("%+v", h)
+				}
+			})
+		}
+	}
+}
+
+// TestDiskScattered: what a guest may touch of a mapped file is its to touch, however
+// large the file is.
+func TestDiskScattered(t *testing.T) {
+	program := guestProgram(t, "hog")
+	for _, limit := range []int64{5 << 20, 256 << 20, 4 << 30} {
+		dir := t.TempDir()
+		p := own(dir)
+		p.Limits.Disk = limit
+		want := result{Stdout: "as it should be\n"}
+		if got := jailed(t, &jail.Jail{}, exec.Command(program, "disk scattered", dir), p); got != want {
+			t.Errorf("%d: %+v", limit, got)
+		}
 	}
 }
 
@@ -468,7 +516,7 @@ func TestWallStuck(t *testing.T) {
 // TestBeyondFile: reading behind the end of a file does not fill the arena that
 // all jails share.
 func TestBeyondFile(t *testing.T) {
-	want := result{Stdout: "E\n", Err: "signal: segmentation fault"} // of the program, an ELF file
+	want := result{Stdout: "E\n", Err: "signal: bus error"} // of the program, an ELF file
 	if got := jailed(t, &jail.Jail{}, exec.Command(guestProgram(t, "hog"), "beyond"), policy.Prison()); got != want {
 		t.Errorf("%+v", got)
 	}

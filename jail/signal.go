@@ -249,6 +249,9 @@ func (t *thread) deliver(sig unix.Signal) {
 		t.cont(0)
 		return
 	}
+	if sig == unix.SIGBUS && t.fault() {
+		return
+	}
 	caught := t.oldMask != nil && t.catches(sig)
 	if t.rewound != 0 && (t.oldMask == nil || caught) {
 		_ = ptrace.Unwind(t.tid, &t.info, -uint64(t.rewound))
@@ -285,6 +288,58 @@ func (t *thread) deliver(sig unix.Signal) {
 		sig = 0 // the host judges by its own groups, and would stop it
 	}
 	t.cont(int(sig))
+}
+
+// fault answers a bus error where the guest may touch more of a file than is mapped
+// so, see [emulate.Call.Fault]. The thread makes the calls at a syscall instruction of
+// its vDSO. false: the error is the guest's.
+func (t *thread) fault() bool {
+	var si ptrace.SigInfo
+	if t.rewound != 0 || ptrace.GetSigInfo(t.tid, &si) != nil || si.Code != busAdrErr {
+		return false
+	}
+	addr := binary.LittleEndian.Uint64(si.Fields[:])
+	at, ok := t.syscallSite()
+	if !ok || ptrace.GetRegs(t.tid, &t.regs) != nil {
+		return false
+	}
+	regs := t.regs
+	t.call = emulate.Call{Task: t.task, Sys: t.w.sys, Nr: -1}
+	t.woken, t.interrupted, t.exited, t.regsOK = false, false, true, true
+	t.info.IP = at + syscallSize
+	t.w.sys.Current = t.task
+	again, err := t.call.Fault(addr)
+	switch {
+	case err == emulate.ErrGone:
+		t.end()
+		return true
+	case err == unix.ENOSPC:
+		t.w.limitHit("disk", t)
+	}
+	_ = ptrace.SetRegs(t.tid, &regs)
+	if again {
+		t.cont(0)
+	}
+	return again
+}
+
+// busAdrErr is BUS_ADRERR: no memory behind the address.
+const busAdrErr = 2
+
+// syscallSite is where a syscall instruction stands in the vDSO.
+func (t *thread) syscallSite() (addr uint64, ok bool) {
+	const sysinfoEHDR, pages = 33, 2
+	auxv, err := t.ProcFile("auxv")
+	for ; err == nil && len(auxv) >= 16; auxv = auxv[16:] {
+		if binary.LittleEndian.Uint64(auxv) == sysinfoEHDR {
+			addr = binary.LittleEndian.Uint64(auxv[8:])
+			var code [pages * 4096]byte
+			n, _ := ptrace.Read(t.tid, code[:], addr)
+			i := bytes.Index(code[:n], []byte{0x0f, 0x05})
+			return addr + uint64(i), i >= 0
+		}
+	}
+	return 0, false
 }
 
 // hold keeps a signal whose delivery would break an injected call. A fault would

@@ -70,7 +70,6 @@ func (j *Jail) spawn(cmd *exec.Cmd, pol policy.Policy) (*Process, error) {
 	started := make(chan error, 1)
 	var once sync.Once
 	w.loaded = func(err error) { once.Do(func() { started <- err }) }
-	own := w.arena // the warden drops it at the end
 	go w.run(func() error { return w.begin(j, cmd) })
 	if err := <-started; err != nil {
 		<-p.ended
@@ -80,7 +79,7 @@ func (j *Jail) spawn(cmd *exec.Cmd, pol policy.Policy) (*Process, error) {
 	c.handedOver()
 	p.startCopies()
 	p.watch()
-	p.watchLimits(own, pol.Limits)
+	p.watchLimits(pol.Limits)
 	cmd.Err = errors.New("jail: the command was spawned in a jail: use Process.Wait") // of Run, which would start it outside
 	return p, nil
 }
@@ -460,10 +459,14 @@ func (w *warden) Kill(reason error) {
 }
 
 // slotsInUse marks the slots of the jail's arena that its guests have mapped. EAGAIN:
-// a mapping that is being moved, or is a child's that nobody knows yet, is not seen.
+// a mapping that is being moved, or is a child's or a new image's that nobody knows
+// yet, is not seen.
 func (w *warden) slotsInUse(mapped map[int]bool) error {
-	if w.sys.Remapping() {
+	if w.sys.Remapping() || w.execs > 0 {
 		return unix.EAGAIN
+	}
+	if m, ok := w.sys.Placing(); ok {
+		mapped[int(m.Offset/arena.Stride)] = true
 	}
 	for _, t := range w.threads {
 		if t.cloning {

@@ -264,11 +264,33 @@ func (t *thread) ReadMemory(p []byte, addr uint64) (int, error) {
 	if t.reaped {
 		return 0, emulate.ErrGone // the number may be another's
 	}
-	n, err := ptrace.Read(t.tid, p, addr)
-	if err == unix.EINVAL { // addr+len wraps around
-		err = unix.EFAULT
+	return t.copy(p, addr, false)
+}
+
+// copy copies from guest memory or to it, and what the kernel cannot reach by way of
+// the file that is mapped there.
+func (t *thread) copy(p []byte, addr uint64, write bool) (done int, err error) {
+	vm := ptrace.Read
+	if write {
+		vm = ptrace.Write
 	}
-	return n, gone(err)
+	for {
+		n, err := vm(t.tid, p[done:], addr+uint64(done))
+		done += n
+		if done == len(p) || err != nil && err != unix.EFAULT || t.task == nil {
+			if err == unix.EINVAL { // addr+len wraps around
+				err = unix.EFAULT
+			}
+			return done, gone(err)
+		}
+		reached := t.task.Reach(t.w.sys, p[done:], addr+uint64(done), write)
+		if done += reached; reached == 0 || done == len(p) {
+			if done > 0 {
+				err = nil
+			}
+			return done, err
+		}
+	}
 }
 
 // WriteMemory copies p to guest memory.
@@ -276,11 +298,7 @@ func (t *thread) WriteMemory(p []byte, addr uint64) (int, error) {
 	if t.reaped {
 		return 0, emulate.ErrGone
 	}
-	n, err := ptrace.Write(t.tid, p, addr)
-	if err == unix.EINVAL {
-		err = unix.EFAULT
-	}
-	return n, gone(err)
+	return t.copy(p, addr, true)
 }
 
 // Kill ends the process.

@@ -40,6 +40,7 @@ type warden struct {
 	threads map[int]*thread   // by host tid
 	early   map[int]earlyStop // stops of threads not yet adopted
 	loading map[int]*newImage // processes being filled
+	execs   int               // load is at work on
 	backlog []stopEvent       // taken from wait4, not yet dispatched
 	// doomed are being killed and their end is nobody's news; but of what a
 	// process was before execve its times are.

@@ -104,7 +104,10 @@ func (f *hostFile) copied(p []byte, off int64) error {
 	if f.n.shared == nil || len(p) == 0 {
 		return nil
 	}
-	_, err := f.n.shared.slot.WriteAt(p, off)
+	err := f.n.shared.grow(off + int64(len(p)))
+	if err == nil {
+		_, err = f.n.shared.slot.WriteAt(p, off)
+	}
 	return err
 }
 
@@ -220,7 +223,7 @@ func (f *hostFile) Blocks() bool { return f.fd != nil }
 // Map is [fdtable.Mapper]: the content as it is now, unless guests share it.
 func (f *hostFile) Map(off, n int64, write bool) (fdtable.Mapping, error) {
 	if write || f.n.shared != nil {
-		return f.n.mapShared(off, write)
+		return f.n.mapShared(off, n, write)
 	}
 	a, err := f.n.Attr()
 	if err != nil {

@@ -24,8 +24,9 @@ const maxShared = 1 << 30
 // stored reaches the host's file with msync(2), fsync(2), close(2) and the end of
 // the jail; what others change in it meanwhile does not reach the guests.
 type shared struct {
+	n    *hostNode
 	slot arena.Slot
-	size int64   // in bytes, when it was copied
+	size int64   // in bytes, of whole pages, that count in the arena
 	fd   *hostFD // to write
 }
 
@@ -43,31 +44,69 @@ func (n *hostNode) share() error {
 	switch {
 	case err != nil:
 		return err
-	case size > maxShared || h.arena.Full():
+	case size > maxShared:
 		return unix.ENOMEM
 	}
 	fd, err := n.acquire(toWrite)
 	if err != nil {
 		return err
 	}
-	if err := h.arena.Foreign(size); err != nil {
+	s := &shared{n: n, fd: fd}
+	if err := s.grow(size); err != nil {
 		h.release(fd)
 		return err
 	}
-	slot, err := h.arena.Alloc()
+	s.slot, err = h.arena.Alloc()
 	if err == nil {
-		if err = slot.Fill(fd, 0, size); err != nil {
-			_ = slot.Free()
+		if err = s.slot.Fill(fd, 0, size); err != nil {
+			_ = s.slot.Free()
 		}
 	}
 	if err != nil {
-		_ = h.arena.Foreign(-size)
+		_ = h.arena.Foreign(-s.size)
 		h.release(fd)
 		return err
 	}
-	n.shared = &shared{slot, size, fd}
+	n.shared = s
 	h.shared = append(h.shared, n)
 	return nil
+}
+
+// grow has as many bytes count as are in the pages up to end. ENOMEM.
+func (s *shared) grow(end int64) error {
+	end = blocksOf(end) * blockSize
+	if end <= s.size {
+		return nil
+	}
+	err := s.n.h.arena.Foreign(end - s.size)
+	if err == nil {
+		s.size = end
+	}
+	return err
+}
+
+// Admit is [fdtable.Owner].
+func (s *shared) Admit(off, n int64) (int64, error) {
+	size, err := s.n.size()
+	if err == nil {
+		err = s.grow(min(size, maxShared))
+	}
+	if err == unix.ENOMEM {
+		err = unix.ENOSPC
+	}
+	return max(min(n, s.size-off), 0), err
+}
+
+// ReadAt is [fdtable.Owner].
+func (s *shared) ReadAt(p []byte, off int64) (int, error) { return s.readAt(s.n, p, off) }
+
+// WriteAt is [fdtable.Owner].
+func (s *shared) WriteAt(p []byte, off int64) (int, error) {
+	fit, err := s.Admit(off, int64(len(p)))
+	if err != nil || fit == 0 {
+		return 0, unix.ENOSPC
+	}
+	return s.slot.WriteAt(p[:fit], off)
 }
 
 func (n *hostNode) size() (int64, error) {
@@ -140,6 +179,9 @@ func (s *shared) allocated(n *hostNode, mode uint32, off, length int64) error {
 			err = s.slot.Truncate(off)
 		}
 		if err == nil {
+			err = s.grow(size)
+		}
+		if err == nil {
 			err = s.slot.Fill(s.fd, off, size-off)
 		}
 		return err
@@ -206,11 +248,13 @@ func (ns *Namespace) Flush() error {
 
 // mapShared is hostFile.Map for a shared mapping that may be written, or of a file
 // that has one.
-func (n *hostNode) mapShared(off int64, write bool) (fdtable.Mapping, error) {
+func (n *hostNode) mapShared(off, size int64, write bool) (fdtable.Mapping, error) {
 	if err := n.share(); err != nil {
 		return fdtable.Mapping{}, err
 	}
-	m := fdtable.Mapping{Arena: fdtable.ArenaOwnRead, Offset: n.shared.slot.Offset() + off}
+	s := n.shared
+	fit, _ := s.Admit(off, size)
+	m := fdtable.Mapping{Arena: fdtable.ArenaOwnRead, Offset: s.slot.Offset() + off, Beyond: size - fit, Owner: s}
 	if write {
 		m.Arena = fdtable.ArenaOwn
 	}

@@ -108,9 +108,8 @@ type memNode struct {
 	slot   any    // FIFO, socket
 
 	// Regular file.
-	data    *content
-	charged int64 // pages that the quota knows of
-	seals   int   // F_SEAL_*
+	data  *content
+	seals int // F_SEAL_*
 }
 
 // newNode makes an inode with no name yet.
@@ -125,7 +124,7 @@ func (m *Mem) newNode(mode uint32, rdev uint64, o Owner) *memNode {
 	case unix.S_IFDIR:
 		n.attr.Nlink, n.names = 2, make(map[string]*memNode)
 	case unix.S_IFREG:
-		n.data, n.seals = &content{}, unix.F_SEAL_SEAL
+		n.data, n.seals = &content{quota: m.quota}, unix.F_SEAL_SEAL
 	}
 	return n
 }
@@ -148,7 +147,7 @@ func (n *memNode) Attr() (Attr, error) {
 	case n.data != nil:
 		if n.data.shared {
 			n.data.survey()
-			n.account()
+			n.data.account()
 		}
 		a.Size, a.Blocks = n.data.size, n.data.pages*(blockSize/512)
 	}
@@ -203,20 +202,20 @@ func (n *memNode) drop() {
 	n.dead = true
 	n.fs.quota.add(-n.xattrBytes()-int64(len(n.target)), -1)
 	n.xattrs = nil
-	c, charged, quota := n.data, n.charged*blockSize, n.fs.quota
+	c := n.data
 	if c == nil {
 		return
 	}
-	n.data, n.charged = &content{}, 0
+	n.data = &content{quota: c.quota}
 	delete(n.fs.settled, c)
 	switch {
 	case c.slot.Valid() && c.mapped:
-		n.fs.arena.Retire(c.slot, func() { quota.add(-charged, 0) })
+		n.fs.arena.Retire(c.slot, func() { c.charge(0) })
 		return
 	case c.slot.Valid():
 		_ = c.slot.Free() // One that cannot be emptied is not used again.
 	}
-	quota.add(-charged, 0)
+	c.charge(0)
 }
 
 // Hold keeps the content of an inode without a name.

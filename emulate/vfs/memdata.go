@@ -26,16 +26,32 @@ const (
 	maxMove = 64 << 20 / blockSize
 	// maxExtents is how many extents of a mapped file are looked for at a time.
 	maxExtents = 4096
+	// maxAhead is how many pages without memory a guest may touch after one call or
+	// fault, which takes the warden's time: 64 MiB. All of them together are a
+	// maxAheadPart of the bound at most, for they count as used.
+	maxAhead     = 64 << 20 / blockSize
+	maxAheadPart = 16
+	// growAhead is after how many faults in a file each is worth another page, lest
+	// the guest's mappings get too many (vm.max_map_count).
+	growAhead = 256
 )
 
 // content is the bytes of a regular file. It knows which pages exist; the bytes
 // are in Go memory, in a slot of the jail's arena (once mapped, or larger than a
 // chunk), or, after the run, in a mapping of what was that slot.
 type content struct {
-	size   int64
-	chunks []chunk // ascending, none without pages
-	pages  int64   // in use
-	slot   arena.Slot
+	size    int64
+	chunks  []chunk // ascending, none without pages
+	pages   int64   // in use
+	taken   int64   // pages in use or open
+	quota   *Quota
+	charged int64 // pages that it knows of
+	slot    arena.Slot
+
+	faults int64 // of guests, see Admit
+	next   int64 // where the last admission ended
+	ahead  int64 // pages it was of
+
 	image  *image
 	shared bool // guests have had it mapped for writing
 	mapped bool // guests have had it mapped at all
@@ -46,6 +62,7 @@ type chunk struct {
 	index int64
 	alloc uint16   // pages that count as used
 	data  uint16   // those of them that were written: SEEK_DATA
+	open  uint16   // pages that guests may touch, by mappings, without our seeing
 	held  uint16   // those that pages has, none with a slot
 	image uint16   // those of them that are of a read-only mapping
 	pages [][]byte // ascending; zeros beyond each
@@ -99,6 +116,7 @@ func (c *content) need(index int64) *chunk {
 // as data (mm/shmem.c:shmem_get_folio_gfp).
 func (c *content) take(k *chunk, m uint16, written bool) {
 	c.pages += int64(bits.OnesCount16(m &^ k.alloc))
+	c.taken += int64(bits.OnesCount16(m &^ (k.alloc | k.open)))
 	if written {
 		k.data |= m
 	} else {
@@ -107,13 +125,15 @@ func (c *content) take(k *chunk, m uint16, written bool) {
 	k.alloc |= m
 }
 
-// missing counts the pages of [off, off+n) that are not in use, and stops where
+// missing counts the pages of [off, off+n) that do not count as used, and stops where
 // there are more than limit: fit is how many bytes can be had.
 func (c *content) missing(off, n, limit int64) (pages, fit int64) {
+	i, _ := c.find(off / chunkSize)
 	for p := range parts(off, n) {
 		need := span(p.from, p.to)
-		if i, ok := c.find(p.index); ok {
-			need &^= c.chunks[i].alloc
+		if i < len(c.chunks) && c.chunks[i].index == p.index {
+			need &^= c.chunks[i].alloc | c.chunks[i].open
+			i++
 		}
 		left := limit - pages
 		if k := int64(bits.OnesCount16(need)); k <= left {
@@ -283,7 +303,9 @@ func (c *content) punch(off, n int64) error {
 		if from, to := max(off-base, 0), min(end-base, chunkSize); from < to {
 			lo, hi := (from+blockSize-1)/blockSize*blockSize, to/blockSize*blockSize
 			if lo < hi {
-				c.pages -= int64(bits.OnesCount16(k.alloc & span(lo, hi)))
+				gone := k.alloc & span(lo, hi)
+				c.pages -= int64(bits.OnesCount16(gone))
+				c.taken -= int64(bits.OnesCount16(gone &^ k.open))
 				k.alloc &^= span(lo, hi)
 				k.data &^= span(lo, hi)
 				k.free(span(lo, hi))
@@ -294,7 +316,7 @@ func (c *content) punch(off, n int64) error {
 				}
 			}
 		}
-		if k.alloc != 0 {
+		if k.alloc|k.open != 0 {
 			c.chunks[kept] = *k
 			kept++
 		}
@@ -310,7 +332,7 @@ func (c *content) resize(size int64) error {
 	switch {
 	case size <= c.size:
 		err = c.punch(size, maxFileSize-size)
-	case c.shared: // Only the bytes: pages may have been allocated there.
+	case c.mapped: // Only the bytes: pages may have been allocated there.
 		err = c.slot.Punch(c.size, maxFileSize-c.size)
 	}
 	if err == nil {
@@ -348,23 +370,126 @@ func (c *content) seek(off int64, data bool) int64 {
 	return c.size
 }
 
-// survey takes note of the pages that guests have written through mappings.
-func (c *content) survey() {
-	if !c.shared || !c.slot.Valid() {
-		return
+// survey takes note of the pages that guests have touched through mappings, and
+// tells whether those are all.
+func (c *content) survey() bool {
+	if !c.mapped || !c.slot.Valid() {
+		return true
 	}
-	for at, n := int64(0), 0; at < c.size && n < maxExtents; n++ {
+	n := 0
+	for at := int64(0); at < c.size && n < maxExtents; n++ {
 		from, err := c.slot.SeekData(at, c.size)
 		if err != nil || from >= c.size {
-			return
+			return err == nil
 		}
 		to, err := c.slot.SeekHole(from, c.size)
 		if err != nil || to <= from {
-			return
+			return false
 		}
 		c.mark(from, to-from, true)
 		at = to
 	}
+	return n < maxExtents
+}
+
+// Admit is [fdtable.Owner], for a guest that has met a page it may not touch.
+func (c *content) Admit(off, n int64) (int64, error) {
+	c.faults++
+	pages := 1 + c.faults/growAhead
+	if off == c.next {
+		pages = max(pages, 2*c.ahead)
+	}
+	return c.admit(off, n, min(pages, maxAhead), 1)
+}
+
+// admit lets guests touch [off, off+n), up to the file's end and as many as ahead
+// pages that are not there yet; at least so many, if the first is none. Those count
+// as used until no guest maps the file.
+func (c *content) admit(off, n, ahead, least int64) (fit int64, err error) {
+	end := (c.size + blockSize - 1) / blockSize * blockSize
+	if n = min(n, end-off); n <= 0 {
+		return 0, nil
+	}
+	pages, fit := c.missing(off, n, 0)
+	if fit < n && (fit == 0 || least == 0) {
+		pages, fit = c.missing(off, n, c.affordable(ahead, least))
+	}
+	if fit == 0 {
+		return 0, unix.ENOSPC
+	}
+	c.fill(off, fit)
+	for p := range parts(off, fit) {
+		k := c.need(p.index)
+		m := span(p.from, p.to)
+		c.taken += int64(bits.OnesCount16(m &^ (k.alloc | k.open)))
+		k.open |= m
+	}
+	c.next, c.ahead = off+fit, pages
+	c.account()
+	c.slot.OnIdle(c.idle)
+	return fit, nil
+}
+
+// affordable is how many of so many pages guests may be let touch, least if there is
+// room at all.
+func (c *content) affordable(pages, least int64) int64 {
+	room := c.quota.room() / blockSize
+	if a := c.slot.Arena(); room < pages && a.Reclaim() > 0 {
+		room = c.quota.room() / blockSize
+	}
+	ahead, err := c.slot.Arena().Ahead()
+	if err != nil {
+		return 0
+	}
+	return min(pages, room, max((c.quota.bound()/maxAheadPart-ahead)/blockSize, least))
+}
+
+// idle ends what guests may touch: none maps the file.
+func (c *content) idle() {
+	if !c.survey() || c.slot.Truncate((c.size+blockSize-1)/blockSize*blockSize) != nil {
+		c.slot.OnIdle(c.idle)
+		return
+	}
+	c.close()
+	c.account()
+}
+
+// close makes no page open.
+func (c *content) close() {
+	c.chunks = slices.DeleteFunc(c.chunks, func(k chunk) bool { return k.alloc == 0 })
+	for i := range c.chunks {
+		c.chunks[i].open = 0
+	}
+	c.taken = c.pages
+}
+
+// account charges what the content has come to use.
+func (c *content) account() { c.charge(c.taken) }
+
+func (c *content) charge(pages int64) {
+	more := (pages - c.charged) * blockSize
+	c.quota.add(more, 0)
+	if c.slot.Valid() {
+		c.slot.Hold(more)
+	}
+	c.charged = pages
+}
+
+// ReadAt is [fdtable.Owner].
+func (c *content) ReadAt(p []byte, off int64) (int, error) { return c.readAt(p, off) }
+
+// WriteAt is [fdtable.Owner].
+func (c *content) WriteAt(p []byte, off int64) (int, error) {
+	page := off % blockSize
+	fit, err := c.Admit(off-page, page+int64(len(p)))
+	if err != nil || fit <= page {
+		return 0, unix.ENOSPC
+	}
+	p = p[:min(int64(len(p)), fit-page)]
+	if err := c.write(p, off); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 // move shifts what lies from start on by delta bytes, both whole pages. What was
@@ -455,6 +580,7 @@ func (c *content) settle(a *arena.Arena) error {
 	}
 	runtime.KeepAlive(c.image)
 	c.slot, c.image = slot, nil
+	slot.Hold(c.charged * blockSize)
 	return nil
 }
 
@@ -464,7 +590,13 @@ func (c *content) detach() error {
 	if !c.slot.Valid() {
 		return nil
 	}
-	c.survey()
+	if c.survey() {
+		c.close()
+	}
+	for i := range c.chunks { // what was not found may be there
+		k := &c.chunks[i]
+		c.take(k, k.open, true)
+	}
 	if len(c.chunks) > 0 {
 		last := &c.chunks[len(c.chunks)-1]
 		if p, err := c.slot.Map((last.index + 1) * chunkSize); err == nil {
@@ -488,6 +620,8 @@ func (c *content) detach() error {
 			}
 		}
 	}
+	c.close()
+	c.account()
 	c.slot, c.shared, c.mapped = arena.Slot{}, false, false
 	return nil
 }

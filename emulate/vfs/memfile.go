@@ -95,7 +95,7 @@ func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
 		return 0, err
 	}
 	c.size = max(c.size, off+fit)
-	f.account()
+	c.account()
 	f.modified()
 	return len(p), nil
 }
@@ -119,12 +119,6 @@ func (n *memNode) reserve(off, size int64) (fit int64, err error) {
 	}
 }
 
-// account charges what the content has come to use.
-func (n *memNode) account() {
-	n.fs.quota.add((n.data.pages-n.charged)*blockSize, 0)
-	n.charged = n.data.pages
-}
-
 func (n *memNode) Truncate(size int64) error {
 	switch {
 	case n.names != nil:
@@ -138,7 +132,7 @@ func (n *memNode) Truncate(size int64) error {
 		return unix.EPERM
 	}
 	err := n.data.resize(size)
-	n.account()
+	n.data.account()
 	n.modified()
 	return err
 }
@@ -150,7 +144,7 @@ func (f *memFile) SeekHole(off int64, whence int) (int64, error) {
 		return 0, unix.ENXIO
 	}
 	at := c.seek(off, whence == unix.SEEK_DATA)
-	f.account()
+	c.account()
 	if at == c.size && whence == unix.SEEK_DATA {
 		return 0, unix.ENXIO
 	}
@@ -190,7 +184,7 @@ func (f *memFile) Allocate(mode uint32, off, n int64) error {
 	if err == nil && grows && mode&(unix.FALLOC_FL_COLLAPSE_RANGE|unix.FALLOC_FL_INSERT_RANGE) == 0 {
 		err = c.resize(end)
 	}
-	f.account()
+	c.account()
 	if err == nil {
 		f.modified()
 	}
@@ -273,17 +267,14 @@ func (f *memFile) Map(off, n int64, write bool) (fdtable.Mapping, error) {
 		if f.seals&(unix.F_SEAL_WRITE|unix.F_SEAL_FUTURE_WRITE) != 0 {
 			return fdtable.Mapping{}, unix.EPERM
 		}
-		// What guests write through mappings is seen only here.
-		if a.Full() {
-			return fdtable.Mapping{}, unix.ENOMEM
-		}
 	}
 	if err := f.settle(); err != nil {
 		return fdtable.Mapping{}, unix.ENOMEM
 	}
 	f.accessed() // mm/shmem.c:shmem_mmap
 	c.mapped, c.shared = true, c.shared || write
-	m := fdtable.Mapping{Arena: fdtable.ArenaOwnRead, Offset: c.slot.Offset() + off}
+	fit, _ := c.admit(off, n, maxAhead, 0) // ENOSPC is the store's
+	m := fdtable.Mapping{Arena: fdtable.ArenaOwnRead, Offset: c.slot.Offset() + off, Beyond: n - fit, Owner: c}
 	if write {
 		m.Arena = fdtable.ArenaOwn
 	}

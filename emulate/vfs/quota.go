@@ -34,6 +34,17 @@ func (q *Quota) room() int64 {
 	return left
 }
 
+// bound is how many bytes may be used.
+func (q *Quota) bound() int64 {
+	most := int64(maxFileSize)
+	for ; q != nil; q = q.Within {
+		if q.Bytes > 0 {
+			most = min(most, q.Bytes)
+		}
+	}
+	return most
+}
+
 // add counts; it does not ask.
 func (q *Quota) add(bytes, inodes int64) {
 	for ; q != nil; q = q.Within {

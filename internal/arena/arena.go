@@ -6,10 +6,11 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -20,30 +21,33 @@ const (
 	// Stride is the distance of two slots: the size of a user address space
 	// with four-level page tables.
 	Stride = 1 << 47
-	// MaxSlots is how many fit below the largest file offset.
-	MaxSlots = 65534
+	// Void is how far behind a page of a slot the same page lies as none: behind the
+	// end of the arena, where to touch it is SIGBUS.
+	Void = 1 << 62
+	// MaxSlots is how many fit below Void, and their voids below the largest offset.
+	MaxSlots = Void/Stride - 1
 
 	pageSize = 4096
 	// minReclaim is how many retired slots are worth reading the guests' maps.
 	minReclaim = 64
 )
 
-// Arena is a sparse memfd cut into slots. Only Used and Shared may be called while
-// another goroutine uses it.
+// Arena is a sparse memfd cut into slots.
 type Arena struct {
 	// InUse marks the slots that guests have mapped, see [MarkSlots]. Nil, or
 	// an error: all of them, so that retired slots are never used again.
 	InUse func(mapped map[int]bool) error
-	// Limit is how many bytes the arena may hold before Full; 0: no limit.
+	// Limit bounds Foreign, in bytes; 0: no limit.
 	Limit int64
-	// Refused counts the mappings refused for it.
+	// Refused counts what was refused for it.
 	Refused int64
 
 	file    *os.File
-	foreign atomic.Int64 // bytes that do not count
-	shared  atomic.Bool
+	foreign int64
+	held    int64 // bytes that may come to be
 	next    int   // slots never given yet start here
 	free    []int // given back, and empty
+	idle    map[int]func()
 	retired []retired
 	patient int // how many retired slots start a Reclaim
 }
@@ -79,10 +83,10 @@ func newArena(name string) (*Arena, error) {
 	if err != nil {
 		return nil, fmt.Errorf("arena: memfd_create: %w", err)
 	}
-	a := &Arena{file: os.NewFile(uintptr(fd), name), patient: minReclaim}
-	if err := unix.Ftruncate(fd, 1<<63-1); err != nil {
+	a := &Arena{file: os.NewFile(uintptr(fd), name), idle: make(map[int]func()), patient: minReclaim}
+	if err := unix.Ftruncate(fd, Void); err != nil {
 		a.file.Close()
-		return nil, fmt.Errorf("arena: ftruncate to 2^63-1: %w", err)
+		return nil, fmt.Errorf("arena: ftruncate to 2^62: %w", err)
 	}
 	return a, nil
 }
@@ -104,49 +108,27 @@ func (a *Arena) ReadOnly() (*os.File, error) {
 // Close drops the descriptor; what is mapped stays.
 func (a *Arena) Close() error { return a.file.Close() }
 
-// Used is how many bytes of memory the arena holds, without foreign ones.
-func (a *Arena) Used() (int64, error) {
+// Ahead is how many bytes may come to be in the arena that are not there yet.
+func (a *Arena) Ahead() (int64, error) {
 	var st unix.Stat_t
 	err := a.control(func(fd int) error { return unix.Fstat(fd, &st) })
-	return max(st.Blocks*512-a.foreign.Load(), 0), err
+	return max(a.held-st.Blocks*512, 0), err
 }
 
-// Foreign takes note of n bytes, or n fewer, that are in the arena and do not count
-// against the Limit: copies of what is bounded elsewhere. There may be as many as
-// the Limit. ENOMEM.
+// Foreign takes note of n bytes, or n fewer, that may come to be in the arena and are
+// copies of what is bounded elsewhere. There may be as many as the Limit. ENOMEM.
 func (a *Arena) Foreign(n int64) error {
-	if a.Limit > 0 && n > 0 && a.foreign.Load()+n > a.Limit {
+	if a.Limit > 0 && n > 0 && a.foreign+n > a.Limit {
 		a.Refused++
 		return unix.ENOMEM
 	}
-	a.foreign.Add(n)
+	a.foreign += n
+	a.held += n
 	return nil
-}
-
-// Shared reports that guests may have mappings, whose pages nobody else counts: also
-// of one to read, what is read of a hole is a page.
-func (a *Arena) Shared() bool { return a.shared.Load() }
-
-// Full reports that the arena holds its Limit: then no more writable mappings
-// should be made.
-func (a *Arena) Full() bool {
-	if a.Limit <= 0 {
-		return false
-	}
-	used, err := a.Used()
-	if err == nil && used >= a.Limit && a.Reclaim() > 0 {
-		used, err = a.Used()
-	}
-	full := err != nil || used >= a.Limit
-	if full {
-		a.Refused++
-	}
-	return full
 }
 
 // Alloc gives an empty slot. ENFILE when all are taken.
 func (a *Arena) Alloc() (Slot, error) {
-	a.shared.Store(true)
 	if len(a.free) == 0 && a.next == MaxSlots {
 		a.Reclaim()
 	}
@@ -165,6 +147,7 @@ func (a *Arena) Alloc() (Slot, error) {
 // Retire frees s once no guest maps it any more and calls freed then. Takes
 // over s.
 func (a *Arena) Retire(s Slot, freed func()) {
+	delete(a.idle, s.n)
 	a.retired = append(a.retired, retired{s, freed})
 	if len(a.retired) >= a.patient {
 		a.Reclaim()
@@ -172,13 +155,21 @@ func (a *Arena) Retire(s Slot, freed func()) {
 	}
 }
 
-// Reclaim frees the retired slots that no guest maps and tells how many.
+// Reclaim frees the retired slots that no guest maps, calls what waits for that
+// with OnIdle, and tells how many they were.
 func (a *Arena) Reclaim() int {
 	mapped := make(map[int]bool)
-	if len(a.retired) == 0 || a.InUse == nil || a.InUse(mapped) != nil {
+	if len(a.retired)+len(a.idle) == 0 || a.InUse == nil || a.InUse(mapped) != nil {
 		return 0
 	}
 	kept, n := a.retired[:0], 0
+	for _, slot := range slices.Collect(maps.Keys(a.idle)) { // fn may wait again
+		if fn := a.idle[slot]; !mapped[slot] {
+			delete(a.idle, slot)
+			fn()
+			n++
+		}
+	}
 	for _, r := range a.retired {
 		if mapped[r.slot.n] || r.slot.Free() != nil {
 			kept = append(kept, r)
@@ -198,16 +189,16 @@ func (a *Arena) Mapped(s Slot) bool {
 	return a.InUse == nil || a.InUse(mapped) != nil || mapped[s.n]
 }
 
-// MarkSlots sets in mapped the slots of a that a process maps, given the text of
+// MarkSlots sets in mapped the slots of a that a process maps, as void too, given the text of
 // its /proc/PID/maps.
-func (a *Arena) MarkSlots(maps string, mapped map[int]bool) error {
+func (a *Arena) MarkSlots(text string, mapped map[int]bool) error {
 	var st unix.Stat_t
 	if err := a.control(func(fd int) error { return unix.Fstat(fd, &st) }); err != nil {
 		return err
 	}
 	ino := strconv.FormatUint(st.Ino, 10)
 	dev := fmt.Sprintf("%02x:%02x", unix.Major(st.Dev), unix.Minor(st.Dev))
-	for line := range strings.Lines(maps) {
+	for line := range strings.Lines(text) {
 		f := strings.Fields(line) // range perms offset dev inode name
 		if len(f) < 5 || f[3] != dev || f[4] != ino {
 			continue
@@ -216,7 +207,7 @@ func (a *Arena) MarkSlots(maps string, mapped map[int]bool) error {
 		if err != nil {
 			return fmt.Errorf("arena: maps line %q: %w", line, err)
 		}
-		mapped[int(off/Stride)] = true
+		mapped[int(off%Void/Stride)] = true
 	}
 	return nil
 }
@@ -245,11 +236,22 @@ func (s Slot) Valid() bool { return s.a != nil }
 // Offset is where the slot starts in the arena.
 func (s Slot) Offset() int64 { return int64(s.n) * Stride }
 
+// OnIdle has fn called, once, when Reclaim finds that no guest maps s. It takes the
+// place of an earlier one; Free forgets it.
+func (s Slot) OnIdle(fn func()) { s.a.idle[s.n] = fn }
+
+// Hold takes note that n bytes more, or fewer, may come to be in s.
+func (s Slot) Hold(n int64) { s.a.held += n }
+
+// Arena is where s lies.
+func (s Slot) Arena() *Arena { return s.a }
+
 // Free empties the slot and gives it back. No guest may have it mapped.
 func (s Slot) Free() error {
 	if err := s.Truncate(0); err != nil {
 		return err
 	}
+	delete(s.a.idle, s.n)
 	s.a.free = append(s.a.free, s.n)
 	return nil
 }

@@ -174,27 +174,53 @@ func TestRetire(t *testing.T) {
 	}
 }
 
-func TestFull(t *testing.T) {
+// TestAhead: what may come to be and is not there yet.
+func TestAhead(t *testing.T) {
 	a := newArena(t)
 	a.Limit = 10 << 10
 	s := alloc(t, a)
-	if a.Full() {
-		t.Error("full when empty")
+	ahead := func(want int64) {
+		t.Helper()
+		if n, err := a.Ahead(); n != want || err != nil {
+			t.Errorf("%d bytes ahead, %v, want %d", n, err, want)
+		}
 	}
+	s.Hold(16 << 10)
+	ahead(16 << 10)
 	if _, err := s.WriteAt(make([]byte, 12<<10), 0); err != nil {
 		t.Fatal(err)
 	}
-	if !a.Full() {
-		t.Error("not full")
+	ahead(4 << 10)
+	if err := a.Foreign(9 << 10); err != nil {
+		t.Error(err)
 	}
-	if err := a.Foreign(9 << 10); err != nil || a.Full() {
-		t.Errorf("full with 3 KiB of its own and 9 KiB of others': %v", err)
-	}
+	ahead(13 << 10)
 	if err := a.Foreign(2 << 10); err != unix.ENOMEM {
 		t.Errorf("more of others' than the limit: %v", err)
 	}
-	if err := a.Foreign(-9 << 10); err != nil || !a.Full() {
-		t.Errorf("not full: %v", err)
+	if err := a.Foreign(-9 << 10); err != nil {
+		t.Error(err)
+	}
+	ahead(4 << 10)
+}
+
+// TestIdle: who waits for a slot's last mapping hears of it once, and may wait again.
+func TestIdle(t *testing.T) {
+	a := newArena(t)
+	s, calls, mapped := alloc(t, a), 0, true
+	a.InUse = func(m map[int]bool) error { m[int(s.Offset()/arena.Stride)] = mapped; return nil }
+	var fn func()
+	fn = func() {
+		if calls++; calls == 1 {
+			s.OnIdle(fn)
+		}
+	}
+	s.OnIdle(fn)
+	for i, want := range []int{0, 1, 2, 2} {
+		mapped = i == 0
+		if a.Reclaim(); calls != want {
+			t.Errorf("%d calls after %d looks, want %d", calls, i+1, want)
+		}
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"oubliette/fdtable"
+	"oubliette/internal/arena"
 	"oubliette/internal/stub"
 )
 
@@ -232,7 +233,10 @@ func (im *Image) segment(o *object, p *phdr, bias uint64, relative bool) error {
 			if err != nil {
 				return err
 			}
-			add(Op{Kind: MapFile, Addr: start, Len: inFile, Prot: prot, Mapping: m})
+			rest := pageUp(uint64(m.Beyond))
+			add(Op{Kind: MapFile, Addr: start, Len: inFile - rest, Prot: prot, Mapping: m})
+			m.Offset += int64(inFile-rest) + arena.Void
+			add(Op{Kind: MapFile, Addr: start + inFile - rest, Len: rest, Prot: prot, Mapping: m})
 		}
 		add(Op{Kind: MapZero, Addr: start + inFile, Len: zero - start - inFile, Prot: prot})
 		if p.memsz > p.filesz && prot&unix.PROT_WRITE != 0 && addr+p.filesz < zero {

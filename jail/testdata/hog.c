@@ -172,19 +172,104 @@ static int descriptors(char *program)
 	return 3;
 }
 
-/* Pages of a file without blocks, written or read. */
-static int mapped(size_t size, int write)
+static volatile char *sparse;
+
+static void bus_error(int sig, siginfo_t *info, void *context)
+{
+	printf("SIGBUS, code %d, %s\n", info->si_code, (volatile char *)info->si_addr >= sparse ? "there" : "elsewhere");
+	fflush(stdout);
+	_exit(3);
+}
+
+/* Stores to every page of a file without blocks that is mapped to be shared, or what
+   comes to the same. */
+static int mapped(size_t size, const char *how)
 {
 	int fd = open("sparse", O_CREAT | O_RDWR, 0600);
-	volatile char *p = ftruncate(fd, size) ? MAP_FAILED
-		: mmap(NULL, size, PROT_READ | (write ? PROT_WRITE : 0), write ? MAP_SHARED : MAP_PRIVATE, fd, 0);
+	int read = !strcmp(how, "read"), private = read || !strcmp(how, "private");
+	size_t part = !strcmp(how, "mremap") ? 4096 : size;
+	volatile char *p;
+	struct sigaction act = { .sa_sigaction = bus_error, .sa_flags = SA_SIGINFO };
+
+	if (!strcmp(how, "handled"))
+		sigaction(SIGBUS, &act, NULL);
+	if (!strcmp(how, "blocked")) {
+		sigset_t all;
+		sigfillset(&all);
+		sigprocmask(SIG_SETMASK, &all, NULL);
+	}
+	p = ftruncate(fd, size) ? MAP_FAILED : mmap(NULL, part, !strcmp(how, "mprotect") ? PROT_NONE : PROT_READ | PROT_WRITE,
+		private ? MAP_PRIVATE : MAP_SHARED, fd, 0);
+	sparse = p;
+	if (!strcmp(how, "mremap"))
+		p = mremap((void *)p, part, size, MREMAP_MAYMOVE);
+	if (!strcmp(how, "again")) /* with another mapping of the same pages */
+		p = mremap((void *)p, 0, size, MREMAP_MAYMOVE);
 	if (p == MAP_FAILED)
 		return errno;
-	if (write)
-		memset((char *)p, 1, size);
-	else
-		for (size_t at = 0; at < size; at += 4096)
+	if (!strcmp(how, "mprotect"))
+		mprotect((void *)p, size, PROT_READ | PROT_WRITE);
+	if (!strcmp(how, "nonlinear"))
+		for (size_t at = 0; at < 2 * MIB; at += 4096)
+			if (remap_file_pages((void *)(p + at), 4096, 0, (size - 2 * MIB + at) / 4096, 0))
+				return errno;
+	for (size_t at = 0; at < size; at += 4096) {
+		if (!strcmp(how, "punched") && at % (MIB / 4) == 0)
+			fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, at);
+		if (!strcmp(how, "forked") && at < 3 * 4096) /* eight of them */
+			fork();
+		if (read)
 			(void)p[at];
+		else
+			p[at] = 1;
+	}
+	return 0;
+}
+
+/* A page here and there of a large file: each has what was stored to it, by whom and
+   how it may be, and nothing else. */
+static int scattered(size_t size, int pages)
+{
+	int fd = open("sparse", O_CREAT | O_RDWR, 0600), zero = open("/dev/zero", O_RDONLY), other;
+	size_t step = size / pages;
+	struct stat st;
+	volatile char *p = ftruncate(fd, size) ? MAP_FAILED : mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0), *q;
+	if (p == MAP_FAILED || fstat(fd, &st) || st.st_blocks)
+		return 1;
+	for (int i = 0; i < pages; i += 4) {
+		p[i * step] = 'a'; /* a store, a call's, a write, and a child's store */
+		if (pread(zero, (void *)(p + (i + 1) * step), 100, 0) != 100)
+			return 2;
+		if (pwrite(fd, "c", 1, (i + 2) * step) != 1)
+			return 3;
+		if (i % 64 == 0) {
+			if (!fork()) {
+				p[(i + 3) * step] = 'd';
+				_exit(0);
+			}
+			wait(NULL);
+		} else
+			p[(i + 3) * step] = 'd';
+	}
+	if (fstat(fd, &st) || st.st_blocks != 8 * pages) {
+		printf("%ld blocks\n", (long)st.st_blocks);
+		return 4;
+	}
+	p = mremap((void *)p, size, 2 * size, MREMAP_MAYMOVE);
+	if (p == MAP_FAILED)
+		return 5;
+	for (int i = 0; i < pages; i++)
+		if (p[i * step] != "a\0cd"[i % 4])
+			return 6;
+	other = open("other", O_CREAT | O_RDWR, 0600);
+	if (write(other, (void *)(p + (pages / 4 * 4 - 1) * step), 4096) != 4096)
+		return 7;
+	q = mmap(NULL, size, PROT_READ, MAP_SHARED, open("sparse", O_RDONLY), 0);
+	if (q == MAP_FAILED || q[(pages / 4 * 4 - 1) * step] != 'd' || !mprotect((void *)q, size, PROT_READ | PROT_WRITE))
+		return 8;
+	if (fstat(fd, &st) || st.st_blocks != 8 * pages)
+		return 9;
+	printf("as it should be\n");
 	return 0;
 }
 
@@ -252,8 +337,8 @@ int main(int argc, char **argv)
 		_exit(crowd());
 	if (!strcmp(how, "descriptors ways"))
 		_exit(descriptors(argv[0]));
-	if (!strcmp(how, "disk mapped") || !strcmp(how, "disk read"))
-		return mapped(1024 * MIB, how[5] == 'm');
+	if (!strncmp(how, "disk ", 5))
+		return !strcmp(how, "disk scattered") ? scattered(1024 * MIB, 1024) : mapped(1024 * MIB, how + 5);
 	if (argc > 2) {
 		while (one(how, count) >= 0)
 			count++;
