@@ -21,7 +21,7 @@ var arrows = map[string]string{
 	"emulate":             "emulate/vfs emulate/vnet fdtable internal/abi internal/arena internal/sysno",
 	"internal/sysno":      "github.com/elastic/go-seccomp-bpf/arch",
 	"internal/filter":     "policy internal/sysno github.com/elastic/go-seccomp-bpf golang.org/x/net/bpf",
-	"internal/loader":     "fdtable internal/stub",
+	"internal/loader":     "fdtable internal/arena internal/stub",
 	"jail":                "policy emulate emulate/vfs emulate/vnet fdtable golang.org/x/net/dns/dnsmessage internal/abi internal/arena internal/dns internal/elfneeds internal/fault internal/filter internal/loader internal/ptrace internal/recording internal/stub internal/sysno go.uber.org/zap",
 	"jail/jailtest":       "jail policy emulate emulate/vfs",
 	"examples/run":        "jail policy go.uber.org/zap go.uber.org/zap/zapcore",

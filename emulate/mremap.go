@@ -173,9 +173,9 @@ func (t *Task) Reach(sys *System, p []byte, addr uint64, write bool) (n int) {
 	p = p[:min(uint64(len(p)), m.end-addr)]
 	switch off := int64(m.offset % arena.Stride); {
 	case write && m.shared && m.prot&unix.PROT_WRITE != 0:
-		n, _ = owner.WriteAt(p, off)
+		n, _ = owner.Store(p, off)
 	case !write && m.prot&unix.PROT_READ != 0:
-		n, _ = owner.ReadAt(p, off)
+		n, _ = owner.Load(p, off)
 	}
 	return n
 }

@@ -136,10 +136,10 @@ type Owner interface {
 	// Admit lets guests touch bytes from off on, whole pages, of the file, and tells
 	// how many: n at most, none behind the file's last page. ENOSPC.
 	Admit(off, n int64) (int64, error)
-	// ReadAt and WriteAt are what guests do there. io.EOF and ENOSPC behind what they
-	// may touch.
-	io.ReaderAt
-	io.WriterAt
+	// Load and Store are io.ReaderAt and io.WriterAt, for what calls read or write
+	// there. io.EOF and ENOSPC behind what guests may touch.
+	Load(p []byte, off int64) (int, error)
+	Store(p []byte, off int64) (int, error)
 }
 
 // ReadFile reads at the description's offset, or at off if off >= 0 (pread).

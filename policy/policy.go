@@ -133,8 +133,10 @@ type Limits struct {
 	// Descriptors is descriptors of all processes together, each process's own
 	// counted. ENFILE, of fork too.
 	Descriptors int `json:"descriptors,omitempty"`
-	// Disk is bytes in all in-memory and overlay files together. ENOSPC; but the
-	// jail ends if it is passed by stores to mapped memory. What the guest writes
+	// Disk is bytes in all in-memory and overlay files together. ENOSPC; SIGBUS of a
+	// store or load that needs one page more of a mapped file. Up to a sixteenth of
+	// it is counted ahead, of pages that a guest may touch and has not, and so is, as
+	// long as the file is mapped, what has a hole punched. What the guest writes
 	// through a mount for writing is Output; of such files it can map as much again
 	// to write. ENOMEM.
 	Disk int64 `json:"disk,omitempty"`

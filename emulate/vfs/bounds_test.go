@@ -398,3 +398,54 @@ func TestScatteredQuota(t *testing.T) {
 	}
 	runtime.KeepAlive(m)
 }
+
+// What guests may touch of a mapped file counts, page by page, until none maps it.
+func TestAdmit(t *testing.T) {
+	const limit, page = 1 << 20, 4096
+	m := vfs.NewMem(vfs.MemOptions{Bytes: limit})
+	a := useArena(t, m)
+	mapped := true
+	a.InUse = func(slots map[int]bool) error { slots[0] = mapped; return nil }
+	f, _ := newFile(t, m)
+	if err := f.Truncate(1 << 30); err != nil {
+		t.Fatal(err)
+	}
+	p, err := f.Map(0, 1<<31, true)
+	ahead := 1<<31 - p.Beyond
+	if err != nil || ahead != limit/16 {
+		t.Fatalf("%d bytes may be touched, %v", ahead, err)
+	}
+	pages, slot := ahead/page, p.Offset
+	for at := int64(1 << 29); ; at += 2 * page {
+		n, err := p.Owner.Admit(at, 1<<29)
+		if err == unix.ENOSPC && pages == limit/page {
+			break
+		}
+		if n < page || err != nil {
+			t.Fatalf("after %d pages: %d bytes, %v", pages, n, err)
+		}
+		pages += n / page
+		if _, err := a.File().WriteAt([]byte{1}, slot+at); err != nil { // a guest's store
+			t.Fatal(err)
+		}
+	}
+	if n, err := p.Owner.Admit(0, ahead); n != ahead || err != nil {
+		t.Errorf("again: %d bytes, %v", n, err)
+	}
+	if n, err := p.Owner.Admit(1<<30, page); n != 0 || err != nil {
+		t.Errorf("behind the end: %d bytes, %v", n, err)
+	}
+	if err := f.Allocate(unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, 1<<30); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := f.WriteAt([]byte{1}, 1<<28); n != 0 || err != unix.ENOSPC {
+		t.Errorf("a write while it is mapped: %d, %v", n, err)
+	}
+	mapped = false
+	if n, err := f.WriteAt(make([]byte, limit), 1<<28); n != limit || err != nil {
+		t.Errorf("a write of all there is: %d, %v", n, err)
+	}
+	if ahead, err := a.Ahead(); ahead != 0 || err != nil {
+		t.Errorf("%d bytes ahead, %v", ahead, err)
+	}
+}

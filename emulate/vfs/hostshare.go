@@ -97,11 +97,11 @@ func (s *shared) Admit(off, n int64) (int64, error) {
 	return max(min(n, s.size-off), 0), err
 }
 
-// ReadAt is [fdtable.Owner].
-func (s *shared) ReadAt(p []byte, off int64) (int, error) { return s.readAt(s.n, p, off) }
+// Load is [fdtable.Owner].
+func (s *shared) Load(p []byte, off int64) (int, error) { return s.readAt(s.n, p, off) }
 
-// WriteAt is [fdtable.Owner].
-func (s *shared) WriteAt(p []byte, off int64) (int, error) {
+// Store is [fdtable.Owner].
+func (s *shared) Store(p []byte, off int64) (int, error) {
 	fit, err := s.Admit(off, int64(len(p)))
 	if err != nil || fit == 0 {
 		return 0, unix.ENOSPC

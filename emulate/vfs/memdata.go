@@ -475,11 +475,11 @@ func (c *content) charge(pages int64) {
 	c.charged = pages
 }
 
-// ReadAt is [fdtable.Owner].
-func (c *content) ReadAt(p []byte, off int64) (int, error) { return c.readAt(p, off) }
+// Load is [fdtable.Owner].
+func (c *content) Load(p []byte, off int64) (int, error) { return c.readAt(p, off) }
 
-// WriteAt is [fdtable.Owner].
-func (c *content) WriteAt(p []byte, off int64) (int, error) {
+// Store is [fdtable.Owner].
+func (c *content) Store(p []byte, off int64) (int, error) {
 	page := off % blockSize
 	fit, err := c.Admit(off-page, page+int64(len(p)))
 	if err != nil || fit <= page {
