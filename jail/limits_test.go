@@ -228,9 +228,9 @@ func TestLimitsAreTight(t *testing.T) {
 func TestDiskMappedIsTight(t *testing.T) {
 	program := guestProgram(t, "hog")
 	const mib, own = 1 << 20, 3 << 20 // own: the program's memory, its files aside
-	const caller = 18 << 20           // that had what ran it until execve
+	const caller = 40 << 20           // that had what ran it until execve
 	for _, how := range []string{"shared", "private", "read", "handled", "blocked", "mprotect", "mremap", "again", "nonlinear", "punched", "forked"} {
-		for _, limit := range []int64{mib, 20 * mib} {
+		for _, limit := range []int64{mib, 100 * mib} {
 			t.Run(fmt.Sprint(how, limit/mib), func(t *testing.T) {
 				limits, err := json.Marshal(policy.Limits{Disk: limit})
 				if err != nil {
