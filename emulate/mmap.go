@@ -76,7 +76,6 @@ func mmap(c *Call) (uint64, error) {
 	case offset > 1<<63-1-taskSize:
 		return 0, unix.EOVERFLOW
 	}
-	length = (length + pageSize - 1) &^ (pageSize - 1)
 	shared := false
 	switch flags & mapType {
 	case unix.MAP_SHARED_VALIDATE:
