@@ -229,8 +229,8 @@ func (k *chunk) free(m uint16) {
 	k.pages, k.held, k.image = kept, k.held&^m, k.image&^m
 }
 
-// blocks cuts bytes [from, to) of a chunk at page borders.
-func blocks(from, to int64) iter.Seq[part] {
+// perPage cuts bytes [from, to) of a chunk at page borders.
+func perPage(from, to int64) iter.Seq[part] {
 	return func(yield func(part) bool) {
 		for from < to {
 			end := min(from/blockSize*blockSize+blockSize, to)
@@ -254,7 +254,7 @@ func (c *content) write(p []byte, off int64) error {
 	for at := range parts(off, int64(len(p))) {
 		k := c.need(at.index)
 		c.take(k, span(at.from, at.to), true)
-		for b := range blocks(at.from, at.to) {
+		for b := range perPage(at.from, at.to) {
 			p = p[copy(k.own(b.index, b.to)[b.from:b.to], p):]
 		}
 	}
@@ -269,7 +269,7 @@ func (c *content) read(p []byte, off int64) error {
 	}
 	for at := range parts(off, int64(len(p))) {
 		i, ok := c.find(at.index)
-		for b := range blocks(at.from, at.to) {
+		for b := range perPage(at.from, at.to) {
 			n, size := 0, b.to-b.from
 			if ok {
 				if have := c.chunks[i].page(b.index); b.from < int64(len(have)) {
@@ -310,7 +310,7 @@ func (c *content) punch(off, n int64) error {
 				k.data &^= span(lo, hi)
 				k.free(span(lo, hi))
 			}
-			for b := range blocks(from, to) {
+			for b := range perPage(from, to) {
 				if top := int64(len(k.page(b.index))); b.from < top {
 					clear(k.own(b.index, top)[b.from:min(b.to, top)])
 				}
@@ -514,6 +514,10 @@ func (c *content) move(start, delta int64) error {
 	c.chunks = slices.Clone(c.chunks[:first])
 	for i := range old {
 		c.pages -= int64(bits.OnesCount16(old[i].alloc))
+		c.taken -= int64(bits.OnesCount16(old[i].alloc &^ old[i].open))
+		if open := old[i].open; open != 0 { // where guests have them mapped
+			c.need(old[i].index).open = open
+		}
 	}
 	for k, at := range pages {
 		to := k.index*chunkSize + at
@@ -523,9 +527,8 @@ func (c *content) move(start, delta int64) error {
 		written := k.data>>(at/blockSize)&1 == 1
 		n := c.need(to / chunkSize)
 		c.take(n, span(to%chunkSize, to%chunkSize+blockSize), written)
-		if top := int64(len(k.bytes)); written && at < top {
-			p := k.bytes[at:min(at+blockSize, top)]
-			copy(n.own(to%chunkSize + int64(len(p)))[to%chunkSize:], p)
+		if p := k.page(at / blockSize); written && len(p) > 0 {
+			copy(n.own(to%chunkSize/blockSize, int64(len(p))), p)
 		}
 	}
 	return nil

@@ -203,6 +203,8 @@ func (f *memFile) allocate(mode uint32, off, n int64) error {
 			return unix.EINVAL
 		case c.pages > maxMove:
 			return unix.EOPNOTSUPP
+		case c.mapped && c.quota.room()/blockSize < c.pages: // where they were they may come again
+			return unix.ENOSPC
 		}
 		if err := c.punch(off, n); err != nil {
 			return err
@@ -219,6 +221,8 @@ func (f *memFile) allocate(mode uint32, off, n int64) error {
 			return unix.EFBIG
 		case c.pages > maxMove:
 			return unix.EOPNOTSUPP
+		case c.mapped && c.quota.room()/blockSize < c.pages: // where they were they may come again
+			return unix.ENOSPC
 		}
 		size := c.size + n
 		if err := c.resize(size); err != nil {
