@@ -171,10 +171,10 @@ func TestTerminal(t *testing.T) {
 func TestTerminalOutput(t *testing.T) {
 	need(t, "bash", "seq")
 	s := newScreen(t)
-	if err := await(t, s.spawn("seq 9000")); err != nil {
+	if err := await(t, s.spawn("seq 30000")); err != nil {
 		t.Error(err)
 	}
-	s.expect("29998\r\n29999\r\n9000\r\n")
+	s.expect("29998\r\n29999\r\n30000\r\n")
 }
 
 // TestTerminalGone: a window that is closed hangs up the guest's terminal.
