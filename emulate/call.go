@@ -58,6 +58,15 @@ func (c *Call) File(i int) (*fdtable.Description, error) { return c.Task.FDs.Get
 // Kernel lets the real kernel do this call as it stands.
 func (c *Call) Kernel() (uint64, error) { return c.Task.Machine.Native(c.Nr, c.Args) }
 
+// as makes another call of the family in c's place, with these arguments and 0 for the
+// rest: most old calls are a newer one that can do more. c stays as the guest made it.
+func (c *Call) as(do Handler, args ...uint64) (uint64, error) {
+	other := *c
+	other.Args = [6]uint64{}
+	copy(other.Args[:], args)
+	return do(&other)
+}
+
 // Read fills p from guest memory. EFAULT if any of it cannot be read.
 func (c *Call) Read(addr uint64, p []byte) error {
 	if len(p) == 0 {

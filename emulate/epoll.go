@@ -260,8 +260,7 @@ func epoll_create(c *Call) (uint64, error) {
 	if size := c.Int(0); size <= 0 {
 		return 0, unix.EINVAL
 	}
-	c.Args[0] = 0
-	return epoll_create1(c)
+	return c.as(epoll_create1)
 }
 
 func epoll_ctl(c *Call) (uint64, error) {

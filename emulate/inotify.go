@@ -59,14 +59,10 @@ func (e event) size() int {
 	return inotifyEventSize + (len(e.name)+16)&^15
 }
 
-func inotify_init(c *Call) (uint64, error) { return c.newInotify(0) }
+func inotify_init(c *Call) (uint64, error) { return c.as(inotify_init1) }
 
 func inotify_init1(c *Call) (uint64, error) {
 	flags := c.Flags(0)
-	return c.newInotify(flags)
-}
-
-func (c *Call) newInotify(flags int) (uint64, error) {
 	if flags&^(unix.IN_CLOEXEC|unix.IN_NONBLOCK) != 0 {
 		return 0, unix.EINVAL
 	}

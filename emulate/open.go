@@ -36,13 +36,11 @@ const maxOpenHow = 4096
 const estaleTries = 3
 
 func open(c *Call) (uint64, error) {
-	pathname, flags, mode := 0, c.Flags(1), c.Uint(2)
-	return c.open(unix.AT_FDCWD, pathname, buildHow(flags, mode))
+	return c.as(openat, atCwd, c.Args[0], c.Args[1], c.Args[2])
 }
 
 func creat(c *Call) (uint64, error) {
-	pathname, mode := 0, c.Uint(1)
-	return c.open(unix.AT_FDCWD, pathname, buildHow(unix.O_CREAT|unix.O_WRONLY|unix.O_TRUNC, mode))
+	return c.as(openat, atCwd, c.Args[0], unix.O_CREAT|unix.O_WRONLY|unix.O_TRUNC, c.Args[1])
 }
 
 func openat(c *Call) (uint64, error) {

@@ -174,10 +174,7 @@ func (s *semSet) commit(ops []sembuf, p *Process, now int64) {
 	}
 }
 
-func semop(c *Call) (uint64, error) {
-	c.Args[3] = 0
-	return semtimedop(c)
-}
+func semop(c *Call) (uint64, error) { return c.as(semtimedop, c.Args[0], c.Args[1], c.Args[2]) }
 
 func semtimedop(c *Call) (uint64, error) {
 	semid, sops, nsops, timeout := c.Int(0), c.Addr(1), c.Uint(2), c.Addr(3)

@@ -100,6 +100,5 @@ func signalfd4(c *Call) (uint64, error) {
 }
 
 func signalfd(c *Call) (uint64, error) {
-	c.Args[3] = 0
-	return signalfd4(c)
+	return c.as(signalfd4, c.Args[0], c.Args[1], c.Args[2])
 }

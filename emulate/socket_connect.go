@@ -140,10 +140,7 @@ func (c *Call) connectDatagram(s *vnet.Unix, p []byte) error {
 	return s.ConnectDatagram(to)
 }
 
-func accept(c *Call) (uint64, error) {
-	c.Args[3] = 0
-	return accept4(c)
-}
+func accept(c *Call) (uint64, error) { return c.as(accept4, c.Args[0], c.Args[1], c.Args[2]) }
 
 func accept4(c *Call) (uint64, error) {
 	addr, addrlen, flags := c.Addr(1), c.Addr(2), c.Flags(3)

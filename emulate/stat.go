@@ -9,14 +9,10 @@ import (
 	"oubliette/internal/abi"
 )
 
-func stat(c *Call) (uint64, error) {
-	pathname, statbuf := 0, c.Addr(1)
-	return c.statPath(unix.AT_FDCWD, pathname, 0, statbuf)
-}
+func stat(c *Call) (uint64, error) { return c.as(newfstatat, atCwd, c.Args[0], c.Args[1]) }
 
 func lstat(c *Call) (uint64, error) {
-	pathname, statbuf := 0, c.Addr(1)
-	return c.statPath(unix.AT_FDCWD, pathname, unix.AT_SYMLINK_NOFOLLOW, statbuf)
+	return c.as(newfstatat, atCwd, c.Args[0], c.Args[1], unix.AT_SYMLINK_NOFOLLOW)
 }
 
 func fstat(c *Call) (uint64, error) {
@@ -32,11 +28,6 @@ func fstat(c *Call) (uint64, error) {
 	return 0, c.putStat(&a, statbuf)
 }
 
-func newfstatat(c *Call) (uint64, error) {
-	dirfd, pathname, statbuf, flags := c.FD(0), 1, c.Addr(2), c.Flags(3)
-	return c.statPath(dirfd, pathname, flags, statbuf)
-}
-
 // statxSync are the bits of AT_STATX_SYNC_TYPE: all say the same here, where
 // there is no server to ask.
 const statxSync = unix.AT_STATX_FORCE_SYNC | unix.AT_STATX_DONT_SYNC
@@ -44,7 +35,8 @@ const statxSync = unix.AT_STATX_FORCE_SYNC | unix.AT_STATX_DONT_SYNC
 // statFlags is what fs/stat.c:vfs_statx lets pass.
 const statFlags = unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT | unix.AT_EMPTY_PATH | statxSync
 
-func (c *Call) statPath(dirfd, pathname, flags int, buf uint64) (uint64, error) {
+func newfstatat(c *Call) (uint64, error) {
+	dirfd, pathname, statbuf, flags := c.FD(0), 1, c.Addr(2), c.Flags(3)
 	path, err := c.pathOrNull(pathname, flags)
 	if err != nil {
 		return 0, err
@@ -57,7 +49,7 @@ func (c *Call) statPath(dirfd, pathname, flags int, buf uint64) (uint64, error) 
 	if err != nil {
 		return 0, err
 	}
-	return 0, c.putStat(&a, buf)
+	return 0, c.putStat(&a, statbuf)
 }
 
 func (c *Call) putStat(a *vfs.Attr, buf uint64) error {

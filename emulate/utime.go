@@ -25,32 +25,25 @@ func utime(c *Call) (uint64, error) {
 	return 0, c.utimesAt(unix.AT_FDCWD, filename, &t, 0)
 }
 
-func utimes(c *Call) (uint64, error) {
-	filename, times := 0, c.Addr(1)
-	return 0, c.utimevals(unix.AT_FDCWD, filename, times)
-}
+func utimes(c *Call) (uint64, error) { return c.as(futimesat, atCwd, c.Args[0], c.Args[1]) }
 
+// futimesat is fs/utimes.c:do_futimesat. EINVAL: microseconds out of range,
+// also those that mean something to utimensat.
 func futimesat(c *Call) (uint64, error) {
 	dirfd, filename, times := c.FD(0), 1, c.Addr(2)
-	return 0, c.utimevals(dirfd, filename, times)
-}
-
-// utimevals is fs/utimes.c:do_futimesat. EINVAL: microseconds out of range,
-// also those that mean something to utimensat.
-func (c *Call) utimevals(dirfd, filename int, times uint64) error {
 	t, err := c.timePair(times)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if t != nil {
 		for i := range t {
 			if t[i].Nsec < 0 || t[i].Nsec >= 1e6 {
-				return unix.EINVAL
+				return 0, unix.EINVAL
 			}
 			t[i].Nsec *= 1000
 		}
 	}
-	return c.utimesAt(dirfd, filename, t, 0)
+	return 0, c.utimesAt(dirfd, filename, t, 0)
 }
 
 func utimensat(c *Call) (uint64, error) {
