@@ -103,6 +103,28 @@ func (c *Call) ReadValue(addr uint64, v any) error {
 	return err
 }
 
+// readStruct is ReadValue of a struct that grows with the versions of Linux, of size
+// bytes by the guest's account and at least least (copy_struct_from_user). EINVAL: less.
+// E2BIG: more than a page, or what v does not have is not 0.
+func (c *Call) readStruct(addr, size, least uint64, v any) error {
+	switch {
+	case size < least:
+		return unix.EINVAL
+	case size > pageSize:
+		return unix.E2BIG
+	}
+	known := binary.Size(v)
+	p := make([]byte, max(int(size), known))
+	if err := c.Read(addr, p[:size]); err != nil {
+		return err
+	}
+	if len(bytes.Trim(p[known:], "\x00")) > 0 {
+		return unix.E2BIG
+	}
+	_, err := binary.Decode(p, binary.LittleEndian, v)
+	return err
+}
+
 // WriteValue encodes a fixed-size value at addr.
 func (c *Call) WriteValue(addr uint64, v any) error {
 	p, err := binary.Append(nil, binary.LittleEndian, v)

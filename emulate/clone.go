@@ -25,8 +25,6 @@ const (
 type cloneArgs struct {
 	Flags, PIDFD, ChildTID, ParentTID, ExitSignal, Stack, StackSize, TLS uint64
 	SetTID, SetTIDSize, Cgroup                                           uint64
-
-	fds *fdtable.Table // of the new task, which takes it over
 }
 
 func fork(c *Call) (uint64, error) {
@@ -46,30 +44,12 @@ func clone(c *Call) (uint64, error) {
 		Stack: stack, PIDFD: ptid, ParentTID: ptid, ChildTID: ctid, TLS: tls})
 }
 
-// maxCloneArgs is PAGE_SIZE, the largest struct copy_struct_from_user takes.
-const maxCloneArgs = 4096
-
 func clone3(c *Call) (uint64, error) {
+	const first = 64 // CLONE_ARGS_SIZE_VER0
 	addr, size := c.Addr(0), c.Size(1)
 	var a cloneArgs
-	switch {
-	case size > maxCloneArgs:
-		return 0, unix.E2BIG
-	case size < 64:
-		return 0, unix.EINVAL
-	}
-	buf := make([]byte, max(size, 88))
-	if err := c.Read(addr, buf[:size]); err != nil {
+	if err := c.readStruct(addr, size, first, &a); err != nil {
 		return 0, err
-	}
-	for _, b := range buf[88:] {
-		if b != 0 {
-			return 0, unix.E2BIG
-		}
-	}
-	for i, p := range []*uint64{&a.Flags, &a.PIDFD, &a.ChildTID, &a.ParentTID, &a.ExitSignal, &a.Stack,
-		&a.StackSize, &a.TLS, &a.SetTID, &a.SetTIDSize, &a.Cgroup} {
-		*p = leUint64(buf[8*i:])
 	}
 	const cloneIntoCgroup, cloneClearSighand = 1 << 33, 1 << 32
 	switch {
@@ -107,23 +87,24 @@ func (c *Call) clone(a cloneArgs) (uint64, error) {
 		return 0, unix.EAGAIN
 	}
 	var child *Task
+	var fds *fdtable.Table
 	var err error
 	if f&unix.CLONE_FILES != 0 {
-		a.fds = t.FDs.Retain()
-	} else if a.fds, err = t.FDs.Clone(); err != nil {
+		fds = t.FDs.Retain()
+	} else if fds, err = t.FDs.Clone(); err != nil {
 		return 0, err
 	}
 	s.Limits.making++
 	defer func() {
 		if child == nil {
 			s.Limits.making--
-			a.fds.Release()
+			fds.Release()
 		}
 	}()
 	if f&unix.CLONE_PIDFD != 0 {
-		err = c.clonePIDFD(a.PIDFD, func(made func(*Task)) error { return c.cloneNative(a, &child, made) })
+		err = c.clonePIDFD(a.PIDFD, func(made func(*Task)) error { return c.cloneNative(a, fds, &child, made) })
 	} else {
-		err = c.cloneNative(a, &child, func(*Task) {})
+		err = c.cloneNative(a, fds, &child, func(*Task) {})
 	}
 	if err != nil {
 		return 0, err
@@ -132,14 +113,14 @@ func (c *Call) clone(a cloneArgs) (uint64, error) {
 	return uint64(child.TID), nil
 }
 
-// cloneNative lets the kernel make the thread or process; made is called before
-// that runs.
-func (c *Call) cloneNative(a cloneArgs, child **Task, made func(*Task)) error {
+// cloneNative lets the kernel make the thread or process, which takes over fds; made is
+// called before that runs.
+func (c *Call) cloneNative(a cloneArgs, fds *fdtable.Table, child **Task, made func(*Task)) error {
 	t, s, f := c.Task, c.Sys, a.Flags
 	_, err := t.Machine.Clone(CloneRequest{
 		Flags: f & cloneNative, Stack: a.Stack, TLS: a.TLS, ChildTID: a.ChildTID,
 		Child: func(m Machine) (*Task, error) {
-			n := s.newTask(t, a)
+			n := s.newTask(t, a, fds)
 			s.Limits.making--
 			n.Machine = m
 			made(n)
@@ -158,9 +139,9 @@ func (c *Call) cloneNative(a cloneArgs, child **Task, made func(*Task)) error {
 }
 
 // newTask is kernel/fork.c:copy_process over our data.
-func (s *System) newTask(t *Task, a cloneArgs) *Task {
+func (s *System) newTask(t *Task, a cloneArgs, fds *fdtable.Table) *Task {
 	f := a.Flags
-	n := &Task{TID: s.newPID(), Sys: s, Cred: t.Cred, Comm: t.Comm, FDs: a.fds, FS: t.FS, Attr: t.Attr.forked()}
+	n := &Task{TID: s.newPID(), Sys: s, Cred: t.Cred, Comm: t.Comm, FDs: fds, FS: t.FS, Attr: t.Attr.forked()}
 	if f&unix.CLONE_FS != 0 {
 		n.FS.refs++
 	} else {

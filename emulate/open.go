@@ -29,9 +29,6 @@ const (
 // openHow is struct open_how.
 type openHow struct{ Flags, Mode, Resolve uint64 }
 
-// maxOpenHow is PAGE_SIZE, the largest struct openat2 takes.
-const maxOpenHow = 4096
-
 // estaleTries is how often a path is walked again that changed under the walk.
 const estaleTries = 3
 
@@ -50,22 +47,11 @@ func openat(c *Call) (uint64, error) {
 
 func openat2(c *Call) (uint64, error) {
 	dirfd, pathname, how, size := c.FD(0), 1, c.Addr(2), c.Size(3)
-	switch {
-	case size < 24:
-		return 0, unix.EINVAL
-	case size > maxOpenHow:
-		return 0, unix.E2BIG
-	}
-	p := make([]byte, size)
-	if err := c.Read(how, p); err != nil {
+	const first = 24 // OPEN_HOW_SIZE_VER0
+	var h openHow
+	if err := c.readStruct(how, size, first, &h); err != nil {
 		return 0, err
 	}
-	for _, b := range p[24:] {
-		if b != 0 {
-			return 0, unix.E2BIG
-		}
-	}
-	h := openHow{leUint64(p), leUint64(p[8:]), leUint64(p[16:])}
 	if h.Flags&unix.O_PATH == 0 {
 		h.Flags |= oLargefile
 	}

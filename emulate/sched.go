@@ -3,6 +3,7 @@
 package emulate
 
 import (
+	"cmp"
 	"encoding/binary"
 	"math/bits"
 
@@ -25,12 +26,12 @@ const (
 // and sched_getattr show.
 const schedSlice = 3_000_000
 
-// targetTask is the task argument i names; a negative pid is EINVAL.
-func (c *Call) targetTask(i int) (*Task, error) {
-	if c.Int(i) < 0 {
+// targetTask is the task argument 0 names; a negative pid is EINVAL.
+func (c *Call) targetTask() (*Task, error) {
+	if c.Int(0) < 0 {
 		return nil, unix.EINVAL
 	}
-	return c.taskArg(c.Int(i))
+	return c.taskArg(c.Int(0))
 }
 
 // owns is kernel/sched/syscalls.c:check_same_owner with CAP_SYS_NICE.
@@ -112,7 +113,7 @@ func rseq(c *Call) (uint64, error) {
 }
 
 func sched_getscheduler(c *Call) (uint64, error) {
-	t, err := c.targetTask(0)
+	t, err := c.targetTask()
 	if err != nil {
 		return 0, err
 	}
@@ -128,8 +129,7 @@ func sched_getparam(c *Call) (uint64, error) {
 	if param == 0 {
 		return 0, unix.EINVAL
 	}
-	t, err := c.targetTask(0)
-	if err != nil || t == nil {
+	if _, err := c.targetTask(); err != nil {
 		return 0, err
 	}
 	return 0, c.WriteValue(param, int32(0))
@@ -217,15 +217,12 @@ func sched_getattr(c *Call) (uint64, error) {
 	if attr == 0 || size > 4096 || size < schedAttrSize0 || flags != 0 {
 		return 0, unix.EINVAL
 	}
-	t, err := c.targetTask(0)
+	t, err := c.targetTask()
 	if err != nil {
 		return 0, err
 	}
 	a := schedAttr{Size: min(size, schedAttrSize), Policy: uint32(t.Attr.Policy), Nice: int32(t.Attr.Nice),
-		Runtime: t.Attr.Slice, UtilMax: 1024}
-	if a.Runtime == 0 {
-		a.Runtime = schedSlice
-	}
+		Runtime: cmp.Or(t.Attr.Slice, schedSlice), UtilMax: 1024}
 	if t.Attr.ResetOnFork {
 		a.Flags = flagResetOnFork
 	}
@@ -269,23 +266,16 @@ func (c *Call) schedAttrArg(addr uint64) (a schedAttr, err error) {
 	if size == 0 {
 		size = schedAttrSize0
 	}
-	p := make([]byte, max(min(size, 4096), schedAttrSize))
-	bad := size < schedAttrSize0 || size > 4096
-	if !bad {
-		if err := c.Read(addr, p[:size]); err != nil {
-			return a, err
-		}
-		for _, b := range p[schedAttrSize:] {
-			bad = bad || b != 0
-		}
-	}
-	if bad {
+	switch err := c.readStruct(addr, uint64(size), schedAttrSize0, &a); err {
+	case nil:
+	case unix.EINVAL, unix.E2BIG:
 		if err := c.WriteValue(addr, uint32(schedAttrSize)); err != nil {
 			return a, err
 		}
 		return a, unix.E2BIG
+	default:
+		return a, err
 	}
-	_, _ = binary.Decode(p, binary.LittleEndian, &a)
 	a.Nice = min(max(a.Nice, -20), 19)
 	if a.Flags&0x60 != 0 && size < schedAttrSize {
 		return a, unix.EINVAL // utilisation clamps are in the second version
@@ -308,7 +298,7 @@ func priorityBound(policy int, realtime uint64) (uint64, error) {
 
 func sched_rr_get_interval(c *Call) (uint64, error) {
 	tp := c.Addr(1)
-	if _, err := c.targetTask(0); err != nil {
+	if _, err := c.targetTask(); err != nil {
 		return 0, err
 	}
 	return 0, c.WriteValue(tp, unix.Timespec{Nsec: schedSlice})

@@ -61,7 +61,7 @@ func (t *Task) maySignal(p *Process, sig int) bool {
 func kill(c *Call) (uint64, error) {
 	pid, sig := c.Int(0), c.Int(1)
 	t := c.Task
-	info := Signal{Number: sig, Code: siUser, PID: t.Process.PID, UID: t.Cred.RUID}
+	info := c.userSignal(sig, siUser)
 	var match func(*Process) bool
 	switch {
 	case sig < 0 || sig > maxSignal:

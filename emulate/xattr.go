@@ -3,7 +3,6 @@
 package emulate
 
 import (
-	"bytes"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -52,33 +51,25 @@ func (c *Call) setxattr(find finder) (uint64, error) {
 
 func setxattrat(c *Call) (uint64, error) {
 	dirfd, pathname, flags, name := c.FD(0), 1, c.Flags(2), 3
-	value, size, how, err := c.xattrArgs()
+	a, err := c.xattrArgs()
 	if err != nil {
 		return 0, err
 	}
-	return 0, c.setxattrTo(name, value, size, how, c.xattrEntry(dirfd, pathname, flags))
+	return 0, c.setxattrTo(name, a.Value, uint64(a.Size), int(a.Flags), c.xattrEntry(dirfd, pathname, flags))
 }
 
-// xattrArgs reads struct xattr_args, argument 4 with its size in argument 5.
-// EINVAL: too small. E2BIG: larger than a page, or with something in it that is
-// not known here.
-func (c *Call) xattrArgs() (value, size uint64, flags int, err error) {
-	const known = 16
+// xattrArgs is struct xattr_args.
+type xattrArgs struct {
+	Value       uint64
+	Size, Flags uint32
+}
+
+// xattrArgs reads argument 4, whose size is argument 5. EINVAL, E2BIG, EFAULT.
+func (c *Call) xattrArgs() (a xattrArgs, err error) {
+	const first = 16 // XATTR_ARGS_SIZE_VER0
 	args, usize := c.Addr(4), c.Size(5)
-	switch {
-	case usize < known:
-		return 0, 0, 0, unix.EINVAL
-	case usize > 4096:
-		return 0, 0, 0, unix.E2BIG
-	}
-	p := make([]byte, usize)
-	if err := c.Read(args, p); err != nil {
-		return 0, 0, 0, err
-	}
-	if len(bytes.Trim(p[known:], "\x00")) > 0 {
-		return 0, 0, 0, unix.E2BIG
-	}
-	return leUint64(p), uint64(leUint32(p[8:])), int(leUint32(p[12:])), nil
+	err = c.readStruct(args, usize, first, &a)
+	return a, err
 }
 
 // xattrEntry is what the *xattrat calls name: a null or empty path is the
@@ -200,14 +191,14 @@ func (c *Call) getxattr(find finder) (uint64, error) {
 
 func getxattrat(c *Call) (uint64, error) {
 	dirfd, pathname, flags, name := c.FD(0), 1, c.Flags(2), 3
-	value, size, how, err := c.xattrArgs()
+	a, err := c.xattrArgs()
 	if err != nil {
 		return 0, err
 	}
-	if how != 0 {
+	if a.Flags != 0 {
 		return 0, unix.EINVAL
 	}
-	return c.getxattrFrom(name, value, size, c.xattrEntry(dirfd, pathname, flags))
+	return c.getxattrFrom(name, a.Value, uint64(a.Size), c.xattrEntry(dirfd, pathname, flags))
 }
 
 func (c *Call) getxattrFrom(name int, value, size uint64, find finder) (uint64, error) {
