@@ -25,7 +25,7 @@ func fchmodat2(c *Call) (uint64, error) {
 
 func fchmod(c *Call) (uint64, error) {
 	mode := c.Uint(1)
-	e, err := c.opened(0)
+	e, err := c.opened()
 	if err != nil {
 		return 0, err
 	}
@@ -45,15 +45,12 @@ func (c *Call) changed(dirfd, pathname, flags int) (*vfs.Dentry, error) {
 	return c.entryAt(dirfd, path, flags)
 }
 
-// opened is the entry of descriptor argument i for a call that needs more than
+// opened is the entry of descriptor argument 0 for a call that needs more than
 // O_PATH. EBADF.
-func (c *Call) opened(i int) (*vfs.Dentry, error) {
-	d, err := c.File(i)
+func (c *Call) opened() (*vfs.Dentry, error) {
+	d, err := c.Task.opened(c.FD(0))
 	if err != nil {
 		return nil, err
-	}
-	if d.Flags&unix.O_PATH != 0 {
-		return nil, unix.EBADF
 	}
 	return entryOf(d), nil
 }

@@ -27,7 +27,7 @@ func fchownat(c *Call) (uint64, error) {
 
 func fchown(c *Call) (uint64, error) {
 	owner, group := c.Uint(1), c.Uint(2)
-	e, err := c.opened(0)
+	e, err := c.opened()
 	if err != nil {
 		return 0, err
 	}

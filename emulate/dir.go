@@ -19,17 +19,10 @@ func getdents64(c *Call) (uint64, error) { return c.dirents(abi.AppendDirent64) 
 
 // dirents is fs/readdir.c:getdents64. EINVAL: not even one entry fits.
 func (c *Call) dirents(put func([]byte, abi.Dirent, int) ([]byte, bool)) (uint64, error) {
-	dirp, count := c.Addr(1), min(c.Int(2), maxDirents)
-	d, err := c.File(0)
+	fd, dirp, count := c.FD(0), c.Addr(1), min(c.Int(2), maxDirents)
+	f, d, err := fileOf[vfs.DirReader](c.Task, fd, unix.ENOTDIR)
 	if err != nil {
 		return 0, err
-	}
-	if d.Flags&unix.O_PATH != 0 {
-		return 0, unix.EBADF
-	}
-	f, ok := d.File.(vfs.DirReader)
-	if !ok {
-		return 0, unix.ENOTDIR
 	}
 	list, err := f.Entries(d)
 	if err != nil {
@@ -39,6 +32,7 @@ func (c *Call) dirents(put func([]byte, abi.Dirent, int) ([]byte, bool)) (uint64
 	var p []byte
 	var ends []int
 	for _, e := range list {
+		var ok bool
 		p, ok = put(p, abi.Dirent{Ino: e.Ino, Off: e.Next, Type: uint8(e.Type >> 12 & 15), Name: e.Name}, count)
 		if !ok {
 			break

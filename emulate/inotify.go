@@ -72,8 +72,7 @@ func inotify_init1(c *Call) (uint64, error) {
 	c.Sys.watches.instances++
 	in := &inotify{sys: c.Sys, byWd: make(map[int32]*watch), byNode: make(map[vfs.Node]*watch)}
 	d := fdtable.NewDescription(in, vfs.NewAnonymous(anonInode{}, "anon_inode:inotify"), flags&unix.IN_NONBLOCK)
-	fd, err := c.Task.InstallFD(d, 0, flags&unix.IN_CLOEXEC != 0)
-	return uint64(fd), err
+	return c.install(d, flags&unix.IN_CLOEXEC != 0)
 }
 
 // Bits of inotify_add_watch's mask that are no events.
@@ -85,11 +84,11 @@ const (
 )
 
 func inotify_add_watch(c *Call) (uint64, error) {
-	pathname, mask := 1, c.Uint(2)
+	fd, pathname, mask := c.FD(0), 1, c.Uint(2)
 	if mask&^inAll != 0 || mask == 0 {
 		return 0, unix.EINVAL
 	}
-	in, err := c.inotify(0)
+	in, _, err := fileOf[*inotify](c.Task, fd, unix.EINVAL)
 	switch {
 	case err == unix.EBADF:
 		return 0, err
@@ -124,22 +123,6 @@ func inotify_add_watch(c *Call) (uint64, error) {
 	return uint64(wd), err
 }
 
-// inotify is the instance of descriptor argument i. EBADF, EINVAL.
-func (c *Call) inotify(i int) (*inotify, error) {
-	d, err := c.File(i)
-	if err != nil {
-		return nil, err
-	}
-	if d.Flags&unix.O_PATH != 0 {
-		return nil, unix.EBADF
-	}
-	in, ok := d.File.(*inotify)
-	if !ok {
-		return nil, unix.EINVAL
-	}
-	return in, nil
-}
-
 // add watches n, or changes the watch there is. EEXIST, ENOSPC.
 func (in *inotify) add(n vfs.Node, mask uint32) (int32, error) {
 	if w := in.byNode[n]; w != nil {
@@ -172,8 +155,8 @@ func (all *watches) hook(w *watch) {
 }
 
 func inotify_rm_watch(c *Call) (uint64, error) {
-	wd := int32(c.Int(1))
-	in, err := c.inotify(0)
+	fd, wd := c.FD(0), int32(c.Int(1))
+	in, _, err := fileOf[*inotify](c.Task, fd, unix.EINVAL)
 	if err != nil {
 		return 0, err
 	}

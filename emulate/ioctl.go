@@ -91,13 +91,7 @@ func (c *Call) ioctlFlag(d *fdtable.Description, request uint32, arg uint64) err
 	if leUint32(p[:]) != 0 {
 		flags |= flag
 	}
-	if f, ok := d.File.(fdtable.FlagSetter); ok {
-		if err := f.SetFlags(flags); err != nil {
-			return err
-		}
-	}
-	d.Flags = flags
-	return nil
+	return setStatus(d, flags)
 }
 
 // ioctlSize answers what an inode's attributes tell; not done: the file is to be

@@ -193,14 +193,7 @@ func msgctl(c *Call) (uint64, error) {
 	q := o.(*msgQueue)
 	switch cmd {
 	case ipcStat, msgStat, msgStatAny:
-		if err := c.ipcAccess(&q.ipcEntry, readBits); err != nil && cmd != msgStatAny {
-			return 0, err
-		}
-		id := uint64(q.id)
-		if cmd == ipcStat {
-			id = 0
-		}
-		return id, c.WriteValue(buf, msqidDS{Perm: q.perm, Stime: q.stime, Rtime: q.rtime, Ctime: q.ctime,
+		return c.ipcTell(&q.ipcEntry, cmd, msgStatAny, buf, msqidDS{Perm: q.perm, Stime: q.stime, Rtime: q.rtime, Ctime: q.ctime,
 			Cbytes: q.bytes, Qnum: uint64(len(q.msgs)), Qbytes: q.limit, Lspid: int32(q.lspid), Lrpid: int32(q.lrpid)})
 	case ipcSet, ipcRmid:
 		return 0, c.msgOwn(q, cmd, buf)

@@ -123,8 +123,7 @@ func (c *Call) open(dirfd, pathname int, how openHow) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	fd, err := c.Task.InstallFD(d, 0, how.Flags&unix.O_CLOEXEC != 0)
-	return uint64(fd), err
+	return c.install(d, how.Flags&unix.O_CLOEXEC != 0)
 }
 
 // opening is one open(2) under way.
@@ -300,6 +299,5 @@ func memfd_create(c *Call) (uint64, error) {
 	}
 	d := fdtable.NewDescription(file, e, unix.O_RDWR|oLargefile)
 	d.Uncounted = true
-	fd, err := c.Task.InstallFD(d, 0, flags&unix.MFD_CLOEXEC != 0)
-	return uint64(fd), err
+	return c.install(d, flags&unix.MFD_CLOEXEC != 0)
 }

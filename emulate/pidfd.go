@@ -36,13 +36,9 @@ func (f *pidFD) Queue() *fdtable.Queue { return &f.p.ended }
 
 // pidFD is argument i as the descriptor of a process. EBADF.
 func (c *Call) pidFD(i int) (*Process, *fdtable.Description, error) {
-	d, err := c.Task.FDs.Get(c.FD(i))
+	f, d, err := fileOf[*pidFD](c.Task, c.FD(i), unix.EBADF)
 	if err != nil {
 		return nil, nil, err
-	}
-	f, ok := d.File.(*pidFD)
-	if !ok {
-		return nil, nil, unix.EBADF
 	}
 	return f.p, d, nil
 }
@@ -146,8 +142,7 @@ func pidfd_getfd(c *Call) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	n, err := c.Task.InstallFD(d.Retain(), 0, true)
-	return uint64(n), err
+	return c.install(d.Retain(), true)
 }
 
 // clonePIDFD is CLONE_PIDFD: the descriptor is in the parent's table and its

@@ -277,14 +277,7 @@ func semctl(c *Call) (uint64, error) {
 	set := o.(*semSet)
 	switch cmd {
 	case ipcStat, semStat, semStatAny:
-		if err := c.ipcAccess(&set.ipcEntry, readBits); err != nil && cmd != semStatAny {
-			return 0, err
-		}
-		id := uint64(set.id)
-		if cmd == ipcStat {
-			id = 0
-		}
-		return id, c.WriteValue(arg, semidDS{Perm: set.perm, Otime: set.otime, Ctime: set.ctime, Nsems: uint64(len(set.sems))})
+		return c.ipcTell(&set.ipcEntry, cmd, semStatAny, arg, semidDS{Perm: set.perm, Otime: set.otime, Ctime: set.ctime, Nsems: uint64(len(set.sems))})
 	case ipcSet, ipcRmid:
 		return 0, c.semOwn(set, cmd, arg)
 	case semGetAll, semSetAll, semSetVal, semGetVal, semGetPID, semGetNCnt, semGetZCnt:
@@ -342,7 +335,8 @@ func (c *Call) semValues(set *semSet, semnum, cmd int, arg uint64) (uint64, erro
 		}
 		return 0, c.Write(arg, p)
 	case semSetVal:
-		return 0, c.semSet(set, semnum, []uint16{uint16(arg)})
+		c.semSet(set, semnum, []uint16{uint16(arg)})
+		return 0, nil
 	case semSetAll:
 		values := make([]uint16, len(set.sems))
 		if err := c.ReadValue(arg, values); err != nil {
@@ -353,7 +347,8 @@ func (c *Call) semValues(set *semSet, semnum, cmd int, arg uint64) (uint64, erro
 				return 0, unix.ERANGE
 			}
 		}
-		return 0, c.semSet(set, 0, values)
+		c.semSet(set, 0, values)
+		return 0, nil
 	}
 	n := uint64(0)
 	for w := range set.waits {
@@ -365,7 +360,7 @@ func (c *Call) semValues(set *semSet, semnum, cmd int, arg uint64) (uint64, erro
 }
 
 // semSet sets values, which forgets everybody's adjustments.
-func (c *Call) semSet(set *semSet, first int, values []uint16) error {
+func (c *Call) semSet(set *semSet, first int, values []uint16) {
 	for i, v := range values {
 		set.sems[first+i] = semaphore{int32(v), c.Task.Process.PID}
 		for _, adj := range set.undo {
@@ -374,5 +369,4 @@ func (c *Call) semSet(set *semSet, first int, values []uint16) error {
 	}
 	set.ctime = c.seconds()
 	set.queue.Wake()
-	return nil
 }

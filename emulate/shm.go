@@ -47,7 +47,7 @@ type shmSegment struct {
 // shmAttached is what a process has attached, by address.
 type shmAttached map[uint64]*shmSegment
 
-func (s *shmSegment) length() uint64 { return (s.size + pageSize - 1) &^ (pageSize - 1) }
+func (s *shmSegment) length() uint64 { return pageAlign(s.size) }
 
 func shmget(c *Call) (uint64, error) {
 	key, size, shmflg := int32(c.Int(0)), c.Size(1), c.Flags(2)
@@ -235,14 +235,7 @@ func shmctl(c *Call) (uint64, error) {
 	s := o.(*shmSegment)
 	switch cmd {
 	case ipcStat, shmStat, shmStatAny:
-		if err := c.ipcAccess(&s.ipcEntry, readBits); err != nil && cmd != shmStatAny {
-			return 0, err
-		}
-		id := uint64(s.id)
-		if cmd == ipcStat {
-			id = 0
-		}
-		return id, c.WriteValue(buf, shmidDS{Perm: s.perm, Segsz: s.size, Atime: s.atime, Dtime: s.dtime,
+		return c.ipcTell(&s.ipcEntry, cmd, shmStatAny, buf, shmidDS{Perm: s.perm, Segsz: s.size, Atime: s.atime, Dtime: s.dtime,
 			Ctime: s.ctime, Cpid: int32(s.cpid), Lpid: int32(s.lpid), Nattch: uint64(s.attached)})
 	case ipcSet, ipcRmid, shmLock, shmUnlock:
 		return 0, c.shmOwn(s, cmd, buf)

@@ -3,7 +3,6 @@
 package emulate
 
 import (
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -269,18 +268,11 @@ func rt_sigtimedwait(c *Call) (uint64, error) {
 		return 0, err
 	}
 	wanted := leUint64(mask[:]) &^ (1<<(unix.SIGKILL-1) | 1<<(unix.SIGSTOP-1))
-	var deadline Deadline
-	if timeout != 0 {
-		var ts [2]int64
-		if err := c.ReadValue(timeout, &ts); err != nil {
-			return 0, err
-		}
-		if ts[0] < 0 || ts[1] < 0 || ts[1] >= int64(time.Second) {
-			return 0, unix.EINVAL
-		}
-		deadline = c.Sys.After(timespecDuration(ts[0], ts[1]))
+	s, err := c.sleepFor(timeout, 1)
+	if err != nil {
+		return 0, err
 	}
-	sig, err := c.takeSignal(wanted, deadline)
+	sig, err := c.takeSignal(wanted, s.deadline)
 	if err != nil {
 		return 0, err
 	}
@@ -323,12 +315,4 @@ func (c *Call) takeSignal(wanted uint64, deadline Deadline) (Signal, error) {
 			return Signal{}, err
 		}
 	}
-}
-
-// timespecDuration is a struct timespec, or as much as fits.
-func timespecDuration(sec, nsec int64) time.Duration {
-	if sec > int64(1<<63-1)/int64(time.Second)-1 {
-		return 1<<63 - 1
-	}
-	return time.Duration(sec)*time.Second + time.Duration(nsec)
 }

@@ -81,11 +81,7 @@ func timedOut(err error) error {
 // sleep is a relative sleep of ns, or the rest of it after a restart. What is
 // left goes to rem when a signal comes.
 func (c *Call) sleep(ns int64, rem uint64) error {
-	deadline := Deadline(0)
-	if ns != math.MaxInt64 {
-		deadline = c.Sys.After(time.Duration(ns))
-	}
-	deadline = c.KeepDeadline(deadline)
+	deadline := c.KeepDeadline(c.Sys.After(time.Duration(ns)))
 	err := c.Wait(deadline)
 	if err != ErrInterrupted {
 		return timedOut(err)

@@ -4,6 +4,7 @@ package emulate
 
 import (
 	"fmt"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -93,8 +94,7 @@ func socket(c *Call) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	fd, err := c.Task.InstallFD(c.socketFile(s, flags), 0, flags&unix.SOCK_CLOEXEC != 0)
-	return uint64(fd), err
+	return c.install(c.socketFile(s, flags), flags&unix.SOCK_CLOEXEC != 0)
 }
 
 func socketpair(c *Call) (uint64, error) {
@@ -161,11 +161,7 @@ func asSocket(d *fdtable.Description) (vnet.Socket, error) {
 
 // socketArg is descriptor argument 0 as a socket. EBADF, ENOTSOCK.
 func (c *Call) socketArg() (*fdtable.Description, vnet.Socket, error) {
-	d, err := c.Task.opened(c.FD(0))
-	if err != nil {
-		return nil, nil, err
-	}
-	s, err := asSocket(d)
+	s, d, err := fileOf[vnet.Socket](c.Task, c.FD(0), unix.ENOTSOCK)
 	return d, s, err
 }
 
@@ -298,11 +294,7 @@ func (c *Call) bindPath(d *fdtable.Description, s *vnet.Unix, path string) error
 
 // cString is s up to its NUL.
 func cString(s string) string {
-	for i := range len(s) {
-		if s[i] == 0 {
-			return s[:i]
-		}
-	}
+	s, _, _ = strings.Cut(s, "\x00")
 	return s
 }
 

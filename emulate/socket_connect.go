@@ -176,6 +176,5 @@ func accept4(c *Call) (uint64, error) {
 			return 0, err
 		}
 	}
-	fd, err := c.Task.InstallFD(file, 0, flags&unix.SOCK_CLOEXEC != 0)
-	return uint64(fd), err
+	return c.install(file, flags&unix.SOCK_CLOEXEC != 0)
 }

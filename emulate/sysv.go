@@ -183,7 +183,17 @@ func (e *ipcEntry) set(p ipcPerm) error {
 }
 
 // seconds is the guest's CLOCK_REALTIME.
-func (c *Call) seconds() int64 {
-	ns, _ := c.Sys.Host.Gettime(unix.CLOCK_REALTIME)
-	return ns / 1e9
+func (c *Call) seconds() int64 { return c.Sys.realtime() / 1e9 }
+
+// ipcTell is IPC_STAT, and those of the commands like it that give an id; anybody is
+// the one that asks for no right to read.
+func (c *Call) ipcTell(e *ipcEntry, cmd, anybody int, buf uint64, ds any) (uint64, error) {
+	if err := c.ipcAccess(e, readBits); err != nil && cmd != anybody {
+		return 0, err
+	}
+	id := uint64(e.id)
+	if cmd == ipcStat {
+		id = 0
+	}
+	return id, c.WriteValue(buf, ds)
 }

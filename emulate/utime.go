@@ -78,7 +78,7 @@ func (c *Call) utimesAt(dirfd, filename int, t *[2]unix.Timespec, flags int) err
 		if flags != 0 {
 			return unix.EINVAL
 		}
-		e, err = c.opened(0)
+		e, err = c.opened()
 	} else {
 		e, err = c.changed(dirfd, filename, flags)
 	}
@@ -110,13 +110,7 @@ func (c *Call) setTimes(e *vfs.Dentry, t *[2]unix.Timespec) error {
 	if t == nil {
 		t = &[2]unix.Timespec{{Nsec: unix.UTIME_NOW}, {Nsec: unix.UTIME_NOW}}
 	}
-	var ch vfs.Change
-	if ch.Atime, err = c.newTime(t[0]); err != nil {
-		return err
-	}
-	if ch.Mtime, err = c.newTime(t[1]); err != nil {
-		return err
-	}
+	ch := vfs.Change{Atime: c.newTime(t[0]), Mtime: c.newTime(t[1])}
 	if err := s.SetAttr(ch); err != nil {
 		return err
 	}
@@ -136,14 +130,12 @@ func validNsec(n int64) bool {
 }
 
 // newTime is the time t means, nil for none.
-func (c *Call) newTime(t unix.Timespec) (*unix.Timespec, error) {
+func (c *Call) newTime(t unix.Timespec) *unix.Timespec {
 	switch t.Nsec {
 	case unix.UTIME_OMIT:
-		return nil, nil
+		return nil
 	case unix.UTIME_NOW:
-		ns, err := c.Sys.Host.Gettime(unix.CLOCK_REALTIME)
-		t = unix.NsecToTimespec(ns)
-		return &t, err
+		t = unix.NsecToTimespec(c.Sys.realtime())
 	}
-	return &t, nil
+	return &t
 }

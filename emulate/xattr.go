@@ -38,7 +38,7 @@ func (c *Call) byPath() (*vfs.Dentry, error) { return c.changed(unix.AT_FDCWD, 0
 func (c *Call) byLink() (*vfs.Dentry, error) {
 	return c.changed(unix.AT_FDCWD, 0, unix.AT_SYMLINK_NOFOLLOW)
 }
-func (c *Call) byFD() (*vfs.Dentry, error) { return c.opened(0) }
+func (c *Call) byFD() (*vfs.Dentry, error) { return c.opened() }
 
 func setxattr(c *Call) (uint64, error)  { return c.setxattr(c.byPath) }
 func lsetxattr(c *Call) (uint64, error) { return c.setxattr(c.byLink) }
@@ -84,7 +84,7 @@ func (c *Call) xattrEntry(dirfd, pathname, flags int) finder {
 			return nil, err
 		}
 		if path == "" {
-			return c.opened(0) // EBADF for AT_FDCWD
+			return c.opened() // EBADF for AT_FDCWD
 		}
 		return c.entryAt(dirfd, path, flags)
 	}
