@@ -3,7 +3,6 @@
 package emulate
 
 import (
-
 	"golang.org/x/sys/unix"
 )
 
