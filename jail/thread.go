@@ -261,23 +261,20 @@ func gone(err error) error {
 
 // ReadMemory copies guest memory to p.
 func (t *thread) ReadMemory(p []byte, addr uint64) (int, error) {
-	if t.reaped {
-		return 0, emulate.ErrGone // the number may be another's
-	}
-	n, err := ptrace.Read(t.tid, p, addr)
-	if err == unix.EINVAL { // addr+len wraps around
-		err = unix.EFAULT
-	}
-	return n, gone(err)
+	return t.memory(ptrace.Read, p, addr)
 }
 
 // WriteMemory copies p to guest memory.
 func (t *thread) WriteMemory(p []byte, addr uint64) (int, error) {
+	return t.memory(ptrace.Write, p, addr)
+}
+
+func (t *thread) memory(transfer func(tid int, p []byte, addr uint64) (int, error), p []byte, addr uint64) (int, error) {
 	if t.reaped {
-		return 0, emulate.ErrGone
+		return 0, emulate.ErrGone // the number may be another's
 	}
-	n, err := ptrace.Write(t.tid, p, addr)
-	if err == unix.EINVAL {
+	n, err := transfer(t.tid, p, addr)
+	if err == unix.EINVAL { // addr+len wraps around
 		err = unix.EFAULT
 	}
 	return n, gone(err)
