@@ -12,8 +12,7 @@ import (
 // unprivileged process) and cgroups are not among them.
 const (
 	cloneNamespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC |
-		unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET | cloneNewTime
-	cloneNewTime = 0x80
+		unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWTIME
 	// What the real kernel is told; CLONE_UNTRACED above all is not.
 	cloneNative = unix.CLONE_VM | unix.CLONE_SIGHAND | unix.CLONE_THREAD | unix.CLONE_SETTLS |
 		unix.CLONE_CHILD_CLEARTID | unix.CLONE_VFORK
@@ -53,8 +52,8 @@ func clone3(c *Call) (uint64, error) {
 	}
 	const cloneIntoCgroup, cloneClearSighand = 1 << 33, 1 << 32
 	switch {
-	case a.Flags&^(0xffffff00|cloneIntoCgroup|cloneClearSighand) != 0 && a.Flags&0xff&^cloneNewTime != 0,
-		a.Flags&(unix.CLONE_DETACHED|0xff&^cloneNewTime) != 0,
+	case a.Flags&^(0xffffff00|cloneIntoCgroup|cloneClearSighand) != 0 && a.Flags&0xff&^unix.CLONE_NEWTIME != 0,
+		a.Flags&(unix.CLONE_DETACHED|0xff&^unix.CLONE_NEWTIME) != 0,
 		a.ExitSignal > 64, (a.Stack == 0) != (a.StackSize == 0),
 		a.Flags&(cloneIntoCgroup|cloneClearSighand) != 0:
 		return 0, unix.EINVAL

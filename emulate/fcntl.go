@@ -8,12 +8,8 @@ import (
 	"oubliette/fdtable"
 )
 
-// Commands of fcntl(2) that package unix lacks, and bounds.
 const (
-	fDupfdQuery   = 1024 + 3
-	fCreatedQuery = 1024 + 4
-	maxRWHint     = 5 // RWH_WRITE_LIFE_EXTREME
-
+	maxRWHint = 5 // RWH_WRITE_LIFE_EXTREME
 	setflMask = unix.O_APPEND | unix.O_NONBLOCK | unix.O_DIRECT | unix.O_NOATIME
 )
 
@@ -32,14 +28,14 @@ func fcntl(c *Call) (uint64, error) {
 			return uint64(n), err
 		}
 		return 0, unix.EINVAL
-	case fDupfdQuery:
+	case unix.F_DUPFD_QUERY:
 		if o, err := t.FDs.Get(int(int32(arg))); err != nil {
 			return 0, err
 		} else if o == d {
 			return 1, nil
 		}
 		return 0, nil
-	case fCreatedQuery:
+	case unix.F_CREATED_QUERY:
 		return oneIf(d.Created), nil
 	case unix.F_GETFD:
 		s, err := t.FDs.Slot(fd)

@@ -23,8 +23,6 @@ const (
 	inotifyEventSize  = 16    // struct inotify_event without the name
 )
 
-const fionread = 0x541B // FIONREAD
-
 // inotify is an inotify instance: a File that reads as a stream of events.
 type inotify struct {
 	sys      *System
@@ -77,10 +75,9 @@ func inotify_init1(c *Call) (uint64, error) {
 
 // Bits of inotify_add_watch's mask that are no events.
 const (
-	inMaskCreate = 0x10000000 // IN_MASK_CREATE
-	inKept       = unix.IN_ALL_EVENTS | unix.IN_EXCL_UNLINK | unix.IN_ONESHOT
-	inAll        = inKept | unix.IN_UNMOUNT | unix.IN_Q_OVERFLOW | unix.IN_IGNORED | unix.IN_ONLYDIR |
-		unix.IN_DONT_FOLLOW | unix.IN_MASK_ADD | inMaskCreate | unix.IN_ISDIR
+	inKept = unix.IN_ALL_EVENTS | unix.IN_EXCL_UNLINK | unix.IN_ONESHOT
+	inAll  = inKept | unix.IN_UNMOUNT | unix.IN_Q_OVERFLOW | unix.IN_IGNORED | unix.IN_ONLYDIR |
+		unix.IN_DONT_FOLLOW | unix.IN_MASK_ADD | unix.IN_MASK_CREATE | unix.IN_ISDIR
 )
 
 func inotify_add_watch(c *Call) (uint64, error) {
@@ -92,7 +89,7 @@ func inotify_add_watch(c *Call) (uint64, error) {
 	switch {
 	case err == unix.EBADF:
 		return 0, err
-	case mask&(unix.IN_MASK_ADD|inMaskCreate) == unix.IN_MASK_ADD|inMaskCreate:
+	case mask&(unix.IN_MASK_ADD|unix.IN_MASK_CREATE) == unix.IN_MASK_ADD|unix.IN_MASK_CREATE:
 		return 0, unix.EINVAL
 	case err != nil:
 		return 0, err
@@ -127,7 +124,7 @@ func inotify_add_watch(c *Call) (uint64, error) {
 func (in *inotify) add(n vfs.Node, mask uint32) (int32, error) {
 	if w := in.byNode[n]; w != nil {
 		switch {
-		case mask&inMaskCreate != 0:
+		case mask&unix.IN_MASK_CREATE != 0:
 			return 0, unix.EEXIST
 		case mask&unix.IN_MASK_ADD != 0:
 			w.mask |= mask & inKept
@@ -255,7 +252,7 @@ func (in *inotify) Queue() *fdtable.Queue { return &in.readable }
 
 // Ioctl knows FIONREAD: the bytes that a read could give.
 func (in *inotify) Ioctl(mem fdtable.Memory, request uint32, arg uint64) (uint64, error) {
-	if request != fionread {
+	if request != unix.TIOCINQ {
 		return 0, unix.ENOTTY
 	}
 	n := 0

@@ -257,18 +257,13 @@ func (o *opening) describe(e *vfs.Dentry, regular bool) (*fdtable.Description, e
 	return d, nil
 }
 
-// memfd_create(2)'s flags that package unix lacks, and its bounds (mm/memfd.c).
-const (
-	memfdNoexecSeal = 8
-	memfdExec       = 16
-	memfdNameMax    = unix.NAME_MAX - len("memfd:")
-	memfdSealExec   = 0x20 // F_SEAL_EXEC
-)
+// memfdNameMax is MFD_NAME_MAX_LEN of mm/memfd.c.
+const memfdNameMax = unix.NAME_MAX - len("memfd:")
 
 func memfd_create(c *Call) (uint64, error) {
 	name, flags := c.Addr(0), c.Flags(1)
-	const known = unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING | memfdNoexecSeal | memfdExec
-	if flags&^known != 0 || flags&memfdNoexecSeal != 0 && flags&memfdExec != 0 {
+	const known = unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING | unix.MFD_NOEXEC_SEAL | unix.MFD_EXEC
+	if flags&^known != 0 || flags&unix.MFD_NOEXEC_SEAL != 0 && flags&unix.MFD_EXEC != 0 {
 		return 0, unix.EINVAL
 	}
 	label, err := c.String(name, memfdNameMax+1)
@@ -282,11 +277,11 @@ func memfd_create(c *Call) (uint64, error) {
 		return 0, unix.ENOSYS
 	}
 	mode, seals := uint32(0o777), unix.F_SEAL_SEAL
-	if flags&(unix.MFD_ALLOW_SEALING|memfdNoexecSeal) != 0 {
+	if flags&(unix.MFD_ALLOW_SEALING|unix.MFD_NOEXEC_SEAL) != 0 {
 		seals = 0
 	}
-	if flags&memfdNoexecSeal != 0 {
-		mode, seals = 0o666, memfdSealExec
+	if flags&unix.MFD_NOEXEC_SEAL != 0 {
+		mode, seals = 0o666, unix.F_SEAL_EXEC
 	}
 	cred := c.Task.Access()
 	e, err := vfs.NewMemFile(c.Sys.Shm, "/memfd:"+label+" (deleted)", mode, vfs.Owner{UID: cred.UID, GID: cred.GID}, seals)

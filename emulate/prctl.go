@@ -165,7 +165,7 @@ func (c *Call) prctlCaps(option int, arg2, arg3, rest uint64) (uint64, error) {
 		k.setCaps(s) // from now on they follow the ids as the bits say
 		return 0, nil
 	case unix.PR_CAPBSET_READ:
-		if arg2 > lastCap {
+		if arg2 > unix.CAP_LAST_CAP {
 			return 0, unix.EINVAL
 		}
 		return s.Bounding >> arg2 & 1, nil
@@ -173,7 +173,7 @@ func (c *Call) prctlCaps(option int, arg2, arg3, rest uint64) (uint64, error) {
 		if !k.Capable(unix.CAP_SETPCAP) {
 			return 0, unix.EPERM
 		}
-		if arg2 > lastCap {
+		if arg2 > unix.CAP_LAST_CAP {
 			return 0, unix.EINVAL
 		}
 		s.Bounding &^= 1 << arg2
@@ -193,7 +193,7 @@ func (c *Call) capAmbient(s Caps, op, capability, rest uint64) (uint64, error) {
 		k.setCaps(s)
 		return 0, nil
 	}
-	if rest != 0 || capability > lastCap {
+	if rest != 0 || capability > unix.CAP_LAST_CAP {
 		return 0, unix.EINVAL
 	}
 	bit := uint64(1) << capability

@@ -11,12 +11,6 @@ import (
 	"oubliette/fdtable"
 )
 
-// Flags of preadv2(2) and pwritev2(2) that package unix lacks.
-const (
-	rwfNoAppend = 0x20
-	rwfNoSignal = 0x100
-)
-
 func read(c *Call) (uint64, error) {
 	fd, buf, count := c.FD(0), c.Addr(1), c.Size(2)
 	return c.readInto(fd, buf, count, -1)
@@ -134,11 +128,11 @@ func preadv2(c *Call) (uint64, error) {
 // atomic nor uncached writes.
 func rwFlags(flags int) error {
 	const known = unix.RWF_HIPRI | unix.RWF_DSYNC | unix.RWF_SYNC | unix.RWF_NOWAIT | unix.RWF_APPEND |
-		rwfNoAppend | rwfNoSignal
+		unix.RWF_NOAPPEND | unix.RWF_NOSIGNAL
 	if flags&^known != 0 {
 		return unix.EOPNOTSUPP
 	}
-	if flags&unix.RWF_APPEND != 0 && flags&rwfNoAppend != 0 {
+	if flags&unix.RWF_APPEND != 0 && flags&unix.RWF_NOAPPEND != 0 {
 		return unix.EINVAL
 	}
 	return nil

@@ -101,7 +101,7 @@ func (s *semSet) attempt(ops []sembuf, p *Process) (*semWait, error) {
 		switch {
 		case op.Op == 0 && sem.value != 0 || result < 0:
 			back(i)
-			if op.Flg&ipcNowait != 0 {
+			if op.Flg&unix.IPC_NOWAIT != 0 {
 				return nil, unix.EAGAIN
 			}
 			return &semWait{op.Num, op.Op == 0}, nil
@@ -276,9 +276,9 @@ func semctl(c *Call) (uint64, error) {
 	}
 	set := o.(*semSet)
 	switch cmd {
-	case ipcStat, semStat, semStatAny:
+	case unix.IPC_STAT, semStat, semStatAny:
 		return c.ipcTell(&set.ipcEntry, cmd, semStatAny, arg, semidDS{Perm: set.perm, Otime: set.otime, Ctime: set.ctime, Nsems: uint64(len(set.sems))})
-	case ipcSet, ipcRmid:
+	case unix.IPC_SET, unix.IPC_RMID:
 		return 0, c.semOwn(set, cmd, arg)
 	case semGetAll, semSetAll, semSetVal, semGetVal, semGetPID, semGetNCnt, semGetZCnt:
 		return c.semValues(set, semnum, cmd, arg)
@@ -289,7 +289,7 @@ func semctl(c *Call) (uint64, error) {
 // semOwn is IPC_SET and IPC_RMID.
 func (c *Call) semOwn(set *semSet, cmd int, arg uint64) error {
 	var ds semidDS
-	if cmd == ipcSet {
+	if cmd == unix.IPC_SET {
 		if err := c.ReadValue(arg, &ds); err != nil {
 			return err
 		}
@@ -297,7 +297,7 @@ func (c *Call) semOwn(set *semSet, cmd int, arg uint64) error {
 	if err := c.ipcOwner(&set.ipcEntry); err != nil {
 		return err
 	}
-	if cmd == ipcSet {
+	if cmd == unix.IPC_SET {
 		set.ctime = c.seconds()
 		return set.set(ds.Perm)
 	}

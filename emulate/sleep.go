@@ -9,8 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const timerAbstime = 1 // TIMER_ABSTIME
-
 func nanosleep(c *Call) (uint64, error) {
 	req, rem := c.Addr(0), c.Addr(1)
 	ns, err := c.sleepTime(req)
@@ -41,7 +39,7 @@ func clock_nanosleep(c *Call) (uint64, error) {
 	if isCPU {
 		return 0, c.sleepCPU(cpu, flags, ns, rem)
 	}
-	if flags&timerAbstime == 0 {
+	if flags&unix.TIMER_ABSTIME == 0 {
 		return 0, c.sleep(ns, rem)
 	}
 	now, err := c.gettime(clockid)
@@ -117,13 +115,13 @@ func (c *Call) sleepCPU(cpu cpuClock, flags int, ns int64, rem uint64) error {
 		return err
 	}
 	until := ns
-	if flags&timerAbstime == 0 {
+	if flags&unix.TIMER_ABSTIME == 0 {
 		until = int64(c.KeepDeadline(Deadline(now + min(ns, math.MaxInt64-now))))
 	}
 	for now < until {
 		pause := max(time.Duration(until-now)/time.Duration(max(c.Sys.CPUs, 1)), 2*time.Millisecond)
 		err := c.Wait(c.Sys.After(pause))
-		if err == ErrInterrupted && flags&timerAbstime != 0 {
+		if err == ErrInterrupted && flags&unix.TIMER_ABSTIME != 0 {
 			return ERESTARTNOHAND
 		}
 		if err == ErrInterrupted {

@@ -16,7 +16,6 @@ import (
 const (
 	sockTypeMask  = 0xf // SOCK_TYPE_MASK
 	sockTypes     = 11  // SOCK_MAX
-	addrFamilies  = 46  // AF_MAX
 	familyNote    = "AF_UNIX, AF_INET, AF_INET6 and AF_NETLINK for routes; others are EAFNOSUPPORT, like a kernel without them"
 	messageNote   = "MSG_OOB is TCP's only and sends no SIGURG"
 	optionNote    = "without filters, pidfds and devices"
@@ -30,7 +29,7 @@ const (
 func (c *Call) newSocket(domain, kind, protocol int) (vnet.Socket, error) {
 	kind &= sockTypeMask
 	switch {
-	case domain < 0 || domain >= addrFamilies:
+	case domain < 0 || domain >= unix.AF_MAX:
 		return nil, unix.EAFNOSUPPORT
 	case kind >= sockTypes:
 		return nil, unix.EINVAL

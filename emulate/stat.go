@@ -58,13 +58,8 @@ func (c *Call) putStat(a *vfs.Attr, buf uint64) error {
 	return c.Write(buf, p)
 }
 
-// Bits of statx(2) that golang.org/x/sys/unix lacks.
-const (
-	statxReserved = 0x80000000
-	statxUniqueID = 0x4000 // STATX_MNT_ID_UNIQUE
-	mountRootAttr = 0x2000 // STATX_ATTR_MOUNT_ROOT
-	firstUniqueID = 1 << 31
-)
+// firstUniqueID is where the numbers of STATX_MNT_ID_UNIQUE begin.
+const firstUniqueID = 1 << 31
 
 func statx(c *Call) (uint64, error) {
 	dirfd, pathname, flags, mask, buf := c.FD(0), 1, c.Flags(2), c.Uint(3), c.Addr(4)
@@ -72,24 +67,24 @@ func statx(c *Call) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if mask&statxReserved != 0 || flags&statxSync == statxSync || flags&^statFlags != 0 {
+	if mask&unix.STATX__RESERVED != 0 || flags&statxSync == statxSync || flags&^statFlags != 0 {
 		return 0, unix.EINVAL
 	}
 	e, a, err := c.attrAt(dirfd, path, flags, c.Task.Access())
 	if err != nil {
 		return 0, err
 	}
-	x := abi.Statx{Mask: unix.STATX_BASIC_STATS, AttributesMask: mountRootAttr}
+	x := abi.Statx{Mask: unix.STATX_BASIC_STATS, AttributesMask: unix.STATX_ATTR_MOUNT_ROOT}
 	if a.Btime != (unix.Timespec{}) {
 		x.Mask |= unix.STATX_BTIME
 	}
 	id, root := e.Mount()
 	x.MountID, x.Mask = id, x.Mask|unix.STATX_MNT_ID
-	if mask&statxUniqueID != 0 {
-		x.MountID, x.Mask = firstUniqueID+id, x.Mask&^unix.STATX_MNT_ID|statxUniqueID
+	if mask&unix.STATX_MNT_ID_UNIQUE != 0 {
+		x.MountID, x.Mask = firstUniqueID+id, x.Mask&^unix.STATX_MNT_ID|unix.STATX_MNT_ID_UNIQUE
 	}
 	if root {
-		x.Attributes |= mountRootAttr
+		x.Attributes |= unix.STATX_ATTR_MOUNT_ROOT
 	}
 	p := c.Sys.scratch[:abi.StatxSize]
 	abi.PutStatx(p, (*abi.Stat)(&a), x)

@@ -92,7 +92,7 @@ func pwritev2(c *Call) (uint64, error) {
 		return c.writeSocket(d, s, v, n, flags)
 	}
 	t := transfer{c: c, d: d, n: n, off: offset, grows: d.Flags&unix.O_APPEND != 0,
-		once: flags&unix.RWF_NOWAIT != 0, mute: flags&rwfNoSignal != 0}
-	t.grows = (t.grows || flags&unix.RWF_APPEND != 0) && flags&rwfNoAppend == 0
+		once: flags&unix.RWF_NOWAIT != 0, mute: flags&unix.RWF_NOSIGNAL != 0}
+	t.grows = (t.grows || flags&unix.RWF_APPEND != 0) && flags&unix.RWF_NOAPPEND == 0
 	return t.write(func(done uint64, p []byte) (int, error) { return c.fetch(d, v, done, p) })
 }
