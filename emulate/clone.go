@@ -144,9 +144,7 @@ func (s *System) newTask(t *Task, a cloneArgs, fds *fdtable.Table) *Task {
 	if f&unix.CLONE_FS != 0 {
 		n.FS.refs++
 	} else {
-		fs := *t.FS
-		fs.refs = 1
-		n.FS = &fs
+		n.FS = t.FS.clone()
 	}
 	if f&unix.CLONE_CHILD_CLEARTID != 0 {
 		n.tidAddress = a.ChildTID
@@ -191,11 +189,16 @@ func unshare(c *Call) (uint64, error) {
 	}
 	if flags&unix.CLONE_FS != 0 && t.FS.refs > 1 {
 		t.FS.refs--
-		fs := *t.FS
-		fs.refs = 1
-		t.FS = &fs
+		t.FS = t.FS.clone()
 	}
 	return 0, nil
+}
+
+// clone is copy_fs_struct.
+func (f *FSContext) clone() *FSContext {
+	own := *f
+	own.refs = 1
+	return &own
 }
 
 // UnshareFiles gives the task a descriptor table of its own. ENFILE.

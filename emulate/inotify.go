@@ -3,6 +3,7 @@
 package emulate
 
 import (
+	"encoding/binary"
 	"slices"
 	"strings"
 
@@ -259,9 +260,7 @@ func (in *inotify) Ioctl(mem fdtable.Memory, request uint32, arg uint64) (uint64
 	for _, e := range in.events {
 		n += e.size()
 	}
-	var p [4]byte
-	putLeUint32(p[:], uint32(n))
-	return 0, mem.Write(arg, p[:])
+	return 0, mem.Write(arg, binary.LittleEndian.AppendUint32(nil, uint32(n)))
 }
 
 // Seek does nothing (noop_llseek).

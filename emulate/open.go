@@ -165,9 +165,8 @@ func (o *opening) open(dirfd int, path string, resolve uint64) (*fdtable.Descrip
 
 // create is the O_CREAT part of fs/namei.c:open_last_lookups.
 func (o *opening) create(f vfs.Found, exclusive bool) (*vfs.Dentry, error) {
-	named := f.Name != "" && f.Name != "." && f.Name != ".."
 	switch {
-	case f.Slash && named:
+	case f.Slash && !special(f.Name):
 		return nil, unix.EISDIR
 	case f.Dentry != nil && exclusive:
 		return nil, unix.EEXIST

@@ -147,9 +147,7 @@ func (c *Call) clonePIDFD(addr uint64, clone func(made func(*Task)) error) error
 		return err
 	}
 	d, _ := t.FDs.Get(int(fd))
-	var number [4]byte
-	putLeUint32(number[:], uint32(fd))
-	if err = c.Write(addr, number[:]); err == nil {
+	if err = c.WriteValue(addr, int32(fd)); err == nil {
 		err = clone(func(child *Task) { f.p = child.Process })
 	}
 	if now, _ := t.FDs.Get(int(fd)); err != nil && err != ErrGone && now == d {
