@@ -58,24 +58,29 @@ func (t *Task) maySignal(p *Process, sig int) bool {
 
 func kill(c *Call) (uint64, error) {
 	pid, sig := c.Int(0), c.Int(1)
-	t := c.Task
-	info := c.userSignal(sig, siUser)
-	var match func(*Process) bool
+	match := c.named(pid)
 	switch {
 	case sig < 0 || sig > maxSignal:
 		return 0, unix.EINVAL
 	case pid == -1<<31:
 		return 0, unix.ESRCH
-	case pid > 0:
-		match = func(p *Process) bool { return p.PID == pid }
-	case pid == 0:
-		match = func(p *Process) bool { return p.PGID == t.Process.PGID }
 	case pid == -1:
-		match = func(p *Process) bool { return p.PID != 1 && p != t.Process }
-	default:
-		match = func(p *Process) bool { return p.PGID == -pid }
+		match = func(p *Process) bool { return p.PID != 1 && p != c.Task.Process }
 	}
-	return 0, c.signalProcesses(info, match)
+	return 0, c.signalProcesses(c.userSignal(sig, siUser), match)
+}
+
+// named are the processes that a pid_t stands for in kill(2) and wait4(2), but for -1:
+// one, the caller's group or another group.
+func (c *Call) named(pid int) func(*Process) bool {
+	if pid > 0 {
+		return func(p *Process) bool { return p.PID == pid }
+	}
+	group := c.Task.Process.PGID
+	if pid < 0 {
+		group = -pid
+	}
+	return func(p *Process) bool { return p.PGID == group }
 }
 
 // signalProcesses sends to all that match and may be sent to, the caller's own
@@ -262,11 +267,11 @@ func rt_sigtimedwait(c *Call) (uint64, error) {
 	if size != 8 {
 		return 0, unix.EINVAL
 	}
-	var mask [8]byte
-	if err := c.Read(set, mask[:]); err != nil {
+	var wanted uint64
+	if err := c.ReadValue(set, &wanted); err != nil {
 		return 0, err
 	}
-	wanted := leUint64(mask[:]) &^ (1<<(unix.SIGKILL-1) | 1<<(unix.SIGSTOP-1))
+	wanted &^= 1<<(unix.SIGKILL-1) | 1<<(unix.SIGSTOP-1)
 	s, err := c.sleepFor(timeout, 1)
 	if err != nil {
 		return 0, err

@@ -26,16 +26,9 @@ func wait4(c *Call) (uint64, error) {
 	if pid == -1<<31 {
 		return 0, unix.ESRCH
 	}
-	w := waitFor{options: options | unix.WEXITED}
-	switch own := c.Task.Process.PGID; {
-	case pid < -1:
-		w.match = func(p *Process) bool { return p.PGID == -pid }
-	case pid == -1:
+	w := waitFor{c.named(pid), options | unix.WEXITED}
+	if pid == -1 {
 		w.match = func(*Process) bool { return true }
-	case pid == 0:
-		w.match = func(p *Process) bool { return p.PGID == own }
-	default:
-		w.match = func(p *Process) bool { return p.PID == pid }
 	}
 	p, sig, u, err := c.waitChild(w)
 	if p == nil || err != nil {
@@ -76,16 +69,13 @@ func waitid(c *Call) (uint64, error) {
 		return 0, unix.EINVAL
 	}
 	w := waitFor{options: options}
-	switch own := c.Task.Process.PGID; {
+	switch {
 	case idtype == unix.P_ALL:
 		w.match = func(*Process) bool { return true }
 	case idtype == unix.P_PID && id > 0:
-		w.match = func(p *Process) bool { return p.PID == id }
+		w.match = c.named(id)
 	case idtype == unix.P_PGID && id >= 0:
-		if id != 0 {
-			own = id
-		}
-		w.match = func(p *Process) bool { return p.PGID == own }
+		w.match = c.named(-id)
 	case idtype == unix.P_PIDFD && id >= 0:
 		of, d, err := c.pidFD(1)
 		if err != nil {
