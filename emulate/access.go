@@ -8,24 +8,16 @@ import (
 	"oubliette/emulate/vfs"
 )
 
-func access(c *Call) (uint64, error) {
-	pathname, mode := 0, c.Int(1)
-	return c.accessAt(unix.AT_FDCWD, pathname, mode, 0)
-}
+func access(c *Call) (uint64, error) { return c.as(faccessat2, atCwd, c.Args[0], c.Args[1]) }
 
 func faccessat(c *Call) (uint64, error) {
-	dirfd, pathname, mode := c.FD(0), 1, c.Int(2)
-	return c.accessAt(dirfd, pathname, mode, 0)
+	return c.as(faccessat2, c.Args[0], c.Args[1], c.Args[2])
 }
 
+// faccessat2 is fs/open.c:do_faccessat: the real identity walks and is asked,
+// unless AT_EACCESS.
 func faccessat2(c *Call) (uint64, error) {
 	dirfd, pathname, mode, flags := c.FD(0), 1, c.Int(2), c.Flags(3)
-	return c.accessAt(dirfd, pathname, mode, flags)
-}
-
-// accessAt is fs/open.c:do_faccessat: the real identity walks and is asked,
-// unless AT_EACCESS.
-func (c *Call) accessAt(dirfd, pathname, mode, flags int) (uint64, error) {
 	if mode&^0o7 != 0 || flags&^(unix.AT_EACCESS|unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH) != 0 {
 		return 0, unix.EINVAL
 	}

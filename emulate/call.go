@@ -58,6 +58,15 @@ func (c *Call) File(i int) (*fdtable.Description, error) { return c.Task.FDs.Get
 // Kernel lets the real kernel do this call as it stands.
 func (c *Call) Kernel() (uint64, error) { return c.Task.Machine.Native(c.Nr, c.Args) }
 
+// as makes another call of the family in c's place, with these arguments and 0 for the
+// rest: most old calls are a newer one that can do more. c stays as the guest made it.
+func (c *Call) as(do Handler, args ...uint64) (uint64, error) {
+	other := *c
+	other.Args = [6]uint64{}
+	copy(other.Args[:], args)
+	return do(&other)
+}
+
 // Read fills p from guest memory. EFAULT if any of it cannot be read.
 func (c *Call) Read(addr uint64, p []byte) error {
 	if len(p) == 0 {
@@ -89,6 +98,28 @@ func (c *Call) ReadValue(addr uint64, v any) error {
 	p := make([]byte, binary.Size(v))
 	if err := c.Read(addr, p); err != nil {
 		return err
+	}
+	_, err := binary.Decode(p, binary.LittleEndian, v)
+	return err
+}
+
+// readStruct is ReadValue of a struct that grows with the versions of Linux, of size
+// bytes by the guest's account and at least least (copy_struct_from_user). EINVAL: less.
+// E2BIG: more than a page, or what v does not have is not 0.
+func (c *Call) readStruct(addr, size, least uint64, v any) error {
+	switch {
+	case size < least:
+		return unix.EINVAL
+	case size > pageSize:
+		return unix.E2BIG
+	}
+	known := binary.Size(v)
+	p := make([]byte, max(int(size), known))
+	if err := c.Read(addr, p[:size]); err != nil {
+		return err
+	}
+	if len(bytes.Trim(p[known:], "\x00")) > 0 {
+		return unix.E2BIG
 	}
 	_, err := binary.Decode(p, binary.LittleEndian, v)
 	return err

@@ -11,8 +11,7 @@ type Caps struct {
 }
 
 const (
-	lastCap = 40 // CAP_CHECKPOINT_RESTORE
-	allCaps = 1<<(lastCap+1) - 1
+	allCaps = 1<<(unix.CAP_LAST_CAP+1) - 1
 	// secbits of include/uapi/linux/securebits.h.
 	secNoFixup  = 1 << 2
 	secKeepCaps = 1 << 4
@@ -109,33 +108,19 @@ func (k Cred) Exec() Cred {
 	return k
 }
 
-const (
-	capVersion1 = 0x19980330
-	capVersion2 = 0x20071026
-	capVersion3 = 0x20080522
-)
-
-type (
-	capHeader struct {
-		Version uint32
-		PID     int32
-	}
-	capData struct{ Effective, Permitted, Inheritable uint32 }
-)
-
 // capHeaderArg reads the header and tells how many capData follow. For an
 // unknown version it writes the one we know; EINVAL, EFAULT.
-func (c *Call) capHeaderArg(addr uint64) (h capHeader, words int, err error) {
+func (c *Call) capHeaderArg(addr uint64) (h unix.CapUserHeader, words int, err error) {
 	if err := c.ReadValue(addr, &h.Version); err != nil {
 		return h, 0, err
 	}
 	switch h.Version {
-	case capVersion1:
+	case unix.LINUX_CAPABILITY_VERSION_1:
 		words = 1
-	case capVersion2, capVersion3:
+	case unix.LINUX_CAPABILITY_VERSION_2, unix.LINUX_CAPABILITY_VERSION_3:
 		words = 2
 	default:
-		if err := c.WriteValue(addr, uint32(capVersion3)); err != nil {
+		if err := c.WriteValue(addr, uint32(unix.LINUX_CAPABILITY_VERSION_3)); err != nil {
 			return h, 0, err
 		}
 		return h, 0, unix.EINVAL
@@ -152,22 +137,23 @@ func capget(c *Call) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := c.ReadValue(hdrp+4, &h.PID); err != nil {
+	if err := c.ReadValue(hdrp+4, &h.Pid); err != nil {
 		return 0, err
 	}
-	if h.PID < 0 {
+	if h.Pid < 0 {
 		return 0, unix.EINVAL
 	}
-	t, err := c.taskArg(int(h.PID))
+	t, err := c.taskArg(int(h.Pid))
 	if err != nil {
 		return 0, err
 	}
 	s := t.Cred.Capabilities()
-	data := []capData{
-		{uint32(s.Effective), uint32(s.Permitted), uint32(s.Inheritable)},
-		{uint32(s.Effective >> 32), uint32(s.Permitted >> 32), uint32(s.Inheritable >> 32)},
+	data := make([]unix.CapUserData, words)
+	for i := range data {
+		data[i] = unix.CapUserData{Effective: uint32(s.Effective >> (32 * i)), Permitted: uint32(s.Permitted >> (32 * i)),
+			Inheritable: uint32(s.Inheritable >> (32 * i))}
 	}
-	return 0, c.WriteValue(datap, data[:words])
+	return 0, c.WriteValue(datap, data)
 }
 
 func capset(c *Call) (uint64, error) {
@@ -176,13 +162,13 @@ func capset(c *Call) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := c.ReadValue(hdrp+4, &h.PID); err != nil {
+	if err := c.ReadValue(hdrp+4, &h.Pid); err != nil {
 		return 0, err
 	}
-	if h.PID != 0 && int(h.PID) != c.Task.TID {
+	if h.Pid != 0 && int(h.Pid) != c.Task.TID {
 		return 0, unix.EPERM
 	}
-	var data [2]capData
+	var data [2]unix.CapUserData
 	if err := c.ReadValue(datap, data[:words]); err != nil {
 		return 0, err
 	}

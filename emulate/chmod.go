@@ -8,32 +8,24 @@ import (
 	"oubliette/emulate/vfs"
 )
 
-func chmod(c *Call) (uint64, error) {
-	pathname, mode := 0, c.Uint(1)
-	return c.chmodAt(unix.AT_FDCWD, pathname, mode, 0)
-}
+func chmod(c *Call) (uint64, error) { return c.as(fchmodat2, atCwd, c.Args[0], c.Args[1]) }
 
 func fchmodat(c *Call) (uint64, error) {
-	dirfd, pathname, mode := c.FD(0), 1, c.Uint(2)
-	return c.chmodAt(dirfd, pathname, mode, 0)
+	return c.as(fchmodat2, c.Args[0], c.Args[1], c.Args[2])
 }
 
 func fchmodat2(c *Call) (uint64, error) {
 	dirfd, pathname, mode, flags := c.FD(0), 1, c.Uint(2), c.Flags(3)
-	return c.chmodAt(dirfd, pathname, mode, flags)
-}
-
-func fchmod(c *Call) (uint64, error) {
-	mode := c.Uint(1)
-	e, err := c.opened(0)
+	e, err := c.changed(dirfd, pathname, flags)
 	if err != nil {
 		return 0, err
 	}
 	return 0, c.chmodEntry(e, mode)
 }
 
-func (c *Call) chmodAt(dirfd, pathname int, mode uint32, flags int) (uint64, error) {
-	e, err := c.changed(dirfd, pathname, flags)
+func fchmod(c *Call) (uint64, error) {
+	mode := c.Uint(1)
+	e, err := c.opened()
 	if err != nil {
 		return 0, err
 	}
@@ -53,15 +45,12 @@ func (c *Call) changed(dirfd, pathname, flags int) (*vfs.Dentry, error) {
 	return c.entryAt(dirfd, path, flags)
 }
 
-// opened is the entry of descriptor argument i for a call that needs more than
+// opened is the entry of descriptor argument 0 for a call that needs more than
 // O_PATH. EBADF.
-func (c *Call) opened(i int) (*vfs.Dentry, error) {
-	d, err := c.File(i)
+func (c *Call) opened() (*vfs.Dentry, error) {
+	d, err := c.Task.opened(c.FD(0))
 	if err != nil {
 		return nil, err
-	}
-	if d.Flags&unix.O_PATH != 0 {
-		return nil, unix.EBADF
 	}
 	return entryOf(d), nil
 }

@@ -9,30 +9,15 @@ import (
 )
 
 func chown(c *Call) (uint64, error) {
-	pathname, owner, group := 0, c.Uint(1), c.Uint(2)
-	return c.chownAt(unix.AT_FDCWD, pathname, owner, group, 0)
+	return c.as(fchownat, atCwd, c.Args[0], c.Args[1], c.Args[2])
 }
 
 func lchown(c *Call) (uint64, error) {
-	pathname, owner, group := 0, c.Uint(1), c.Uint(2)
-	return c.chownAt(unix.AT_FDCWD, pathname, owner, group, unix.AT_SYMLINK_NOFOLLOW)
+	return c.as(fchownat, atCwd, c.Args[0], c.Args[1], c.Args[2], unix.AT_SYMLINK_NOFOLLOW)
 }
 
 func fchownat(c *Call) (uint64, error) {
 	dirfd, pathname, owner, group, flags := c.FD(0), 1, c.Uint(2), c.Uint(3), c.Flags(4)
-	return c.chownAt(dirfd, pathname, owner, group, flags)
-}
-
-func fchown(c *Call) (uint64, error) {
-	owner, group := c.Uint(1), c.Uint(2)
-	e, err := c.opened(0)
-	if err != nil {
-		return 0, err
-	}
-	return 0, c.chownEntry(e, owner, group)
-}
-
-func (c *Call) chownAt(dirfd, pathname int, owner, group uint32, flags int) (uint64, error) {
 	e, err := c.changed(dirfd, pathname, flags)
 	if err != nil {
 		return 0, err
@@ -40,8 +25,14 @@ func (c *Call) chownAt(dirfd, pathname int, owner, group uint32, flags int) (uin
 	return 0, c.chownEntry(e, owner, group)
 }
 
-// noID is -1: leave the owner or group as it is.
-const noID = ^uint32(0)
+func fchown(c *Call) (uint64, error) {
+	owner, group := c.Uint(1), c.Uint(2)
+	e, err := c.opened()
+	if err != nil {
+		return 0, err
+	}
+	return 0, c.chownEntry(e, owner, group)
+}
 
 // chownEntry is fs/open.c:chown_common: whatever is not a directory loses its
 // set-id bits, also if nothing else changes and root does it.
@@ -51,10 +42,10 @@ func (c *Call) chownEntry(e *vfs.Dentry, owner, group uint32) error {
 		return err
 	}
 	var ch vfs.Change
-	if owner != noID {
+	if owner != keep {
 		ch.UID = &owner
 	}
-	if group != noID {
+	if group != keep {
 		ch.GID = &group
 	}
 	if kept := withoutSetID(a, c.Task.Access()); !a.IsDir() && kept != a.Mode {

@@ -12,8 +12,7 @@ import (
 // unprivileged process) and cgroups are not among them.
 const (
 	cloneNamespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC |
-		unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET | cloneNewTime
-	cloneNewTime = 0x80
+		unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWTIME
 	// What the real kernel is told; CLONE_UNTRACED above all is not.
 	cloneNative = unix.CLONE_VM | unix.CLONE_SIGHAND | unix.CLONE_THREAD | unix.CLONE_SETTLS |
 		unix.CLONE_CHILD_CLEARTID | unix.CLONE_VFORK
@@ -25,8 +24,6 @@ const (
 type cloneArgs struct {
 	Flags, PIDFD, ChildTID, ParentTID, ExitSignal, Stack, StackSize, TLS uint64
 	SetTID, SetTIDSize, Cgroup                                           uint64
-
-	fds *fdtable.Table // of the new task, which takes it over
 }
 
 func fork(c *Call) (uint64, error) {
@@ -46,35 +43,17 @@ func clone(c *Call) (uint64, error) {
 		Stack: stack, PIDFD: ptid, ParentTID: ptid, ChildTID: ctid, TLS: tls})
 }
 
-// maxCloneArgs is PAGE_SIZE, the largest struct copy_struct_from_user takes.
-const maxCloneArgs = 4096
-
 func clone3(c *Call) (uint64, error) {
+	const first = 64 // CLONE_ARGS_SIZE_VER0
 	addr, size := c.Addr(0), c.Size(1)
 	var a cloneArgs
-	switch {
-	case size > maxCloneArgs:
-		return 0, unix.E2BIG
-	case size < 64:
-		return 0, unix.EINVAL
-	}
-	buf := make([]byte, max(size, 88))
-	if err := c.Read(addr, buf[:size]); err != nil {
+	if err := c.readStruct(addr, size, first, &a); err != nil {
 		return 0, err
-	}
-	for _, b := range buf[88:] {
-		if b != 0 {
-			return 0, unix.E2BIG
-		}
-	}
-	for i, p := range []*uint64{&a.Flags, &a.PIDFD, &a.ChildTID, &a.ParentTID, &a.ExitSignal, &a.Stack,
-		&a.StackSize, &a.TLS, &a.SetTID, &a.SetTIDSize, &a.Cgroup} {
-		*p = leUint64(buf[8*i:])
 	}
 	const cloneIntoCgroup, cloneClearSighand = 1 << 33, 1 << 32
 	switch {
-	case a.Flags&^(0xffffff00|cloneIntoCgroup|cloneClearSighand) != 0 && a.Flags&0xff&^cloneNewTime != 0,
-		a.Flags&(unix.CLONE_DETACHED|0xff&^cloneNewTime) != 0,
+	case a.Flags&^(0xffffff00|cloneIntoCgroup|cloneClearSighand) != 0 && a.Flags&0xff&^unix.CLONE_NEWTIME != 0,
+		a.Flags&(unix.CLONE_DETACHED|0xff&^unix.CLONE_NEWTIME) != 0,
 		a.ExitSignal > 64, (a.Stack == 0) != (a.StackSize == 0),
 		a.Flags&(cloneIntoCgroup|cloneClearSighand) != 0:
 		return 0, unix.EINVAL
@@ -107,23 +86,24 @@ func (c *Call) clone(a cloneArgs) (uint64, error) {
 		return 0, unix.EAGAIN
 	}
 	var child *Task
+	var fds *fdtable.Table
 	var err error
 	if f&unix.CLONE_FILES != 0 {
-		a.fds = t.FDs.Retain()
-	} else if a.fds, err = t.FDs.Clone(); err != nil {
+		fds = t.FDs.Retain()
+	} else if fds, err = t.FDs.Clone(); err != nil {
 		return 0, err
 	}
 	s.Limits.making++
 	defer func() {
 		if child == nil {
 			s.Limits.making--
-			a.fds.Release()
+			fds.Release()
 		}
 	}()
 	if f&unix.CLONE_PIDFD != 0 {
-		err = c.clonePIDFD(a.PIDFD, func(made func(*Task)) error { return c.cloneNative(a, &child, made) })
+		err = c.clonePIDFD(a.PIDFD, func(made func(*Task)) error { return c.cloneNative(a, fds, &child, made) })
 	} else {
-		err = c.cloneNative(a, &child, func(*Task) {})
+		err = c.cloneNative(a, fds, &child, func(*Task) {})
 	}
 	if err != nil {
 		return 0, err
@@ -132,14 +112,14 @@ func (c *Call) clone(a cloneArgs) (uint64, error) {
 	return uint64(child.TID), nil
 }
 
-// cloneNative lets the kernel make the thread or process; made is called before
-// that runs.
-func (c *Call) cloneNative(a cloneArgs, child **Task, made func(*Task)) error {
+// cloneNative lets the kernel make the thread or process, which takes over fds; made is
+// called before that runs.
+func (c *Call) cloneNative(a cloneArgs, fds *fdtable.Table, child **Task, made func(*Task)) error {
 	t, s, f := c.Task, c.Sys, a.Flags
 	_, err := t.Machine.Clone(CloneRequest{
 		Flags: f & cloneNative, Stack: a.Stack, TLS: a.TLS, ChildTID: a.ChildTID,
 		Child: func(m Machine) (*Task, error) {
-			n := s.newTask(t, a)
+			n := s.newTask(t, a, fds)
 			s.Limits.making--
 			n.Machine = m
 			made(n)
@@ -158,15 +138,13 @@ func (c *Call) cloneNative(a cloneArgs, child **Task, made func(*Task)) error {
 }
 
 // newTask is kernel/fork.c:copy_process over our data.
-func (s *System) newTask(t *Task, a cloneArgs) *Task {
+func (s *System) newTask(t *Task, a cloneArgs, fds *fdtable.Table) *Task {
 	f := a.Flags
-	n := &Task{TID: s.newPID(), Sys: s, Cred: t.Cred, Comm: t.Comm, FDs: a.fds, FS: t.FS, Attr: t.Attr.forked()}
+	n := &Task{TID: s.newPID(), Sys: s, Cred: t.Cred, Comm: t.Comm, FDs: fds, FS: t.FS, Attr: t.Attr.forked()}
 	if f&unix.CLONE_FS != 0 {
 		n.FS.refs++
 	} else {
-		fs := *t.FS
-		fs.refs = 1
-		n.FS = &fs
+		n.FS = t.FS.clone()
 	}
 	if f&unix.CLONE_CHILD_CLEARTID != 0 {
 		n.tidAddress = a.ChildTID
@@ -211,11 +189,16 @@ func unshare(c *Call) (uint64, error) {
 	}
 	if flags&unix.CLONE_FS != 0 && t.FS.refs > 1 {
 		t.FS.refs--
-		fs := *t.FS
-		fs.refs = 1
-		t.FS = &fs
+		t.FS = t.FS.clone()
 	}
 	return 0, nil
+}
+
+// clone is copy_fs_struct.
+func (f *FSContext) clone() *FSContext {
+	own := *f
+	own.refs = 1
+	return &own
 }
 
 // UnshareFiles gives the task a descriptor table of its own. ENFILE.

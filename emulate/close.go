@@ -39,8 +39,7 @@ func dup(c *Call) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	fd, err := c.Task.InstallFD(d.Retain(), 0, false)
-	return uint64(fd), err
+	return c.install(d.Retain(), false)
 }
 
 func dup2(c *Call) (uint64, error) {

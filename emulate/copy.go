@@ -3,7 +3,6 @@
 package emulate
 
 import (
-	"encoding/binary"
 	"io"
 
 	"golang.org/x/sys/unix"
@@ -17,9 +16,9 @@ func (c *Call) offsetAt(addr uint64, d *fdtable.Description) (int64, error) {
 	if addr == 0 {
 		return d.Offset, nil
 	}
-	var p [8]byte
-	err := c.Read(addr, p[:])
-	return int64(leUint64(p[:])), err
+	var at int64
+	err := c.ReadValue(addr, &at)
+	return at, err
 }
 
 // setOffset is offsetAt's reverse.
@@ -28,15 +27,15 @@ func (c *Call) setOffset(addr uint64, d *fdtable.Description, at int64) error {
 		d.Offset = at
 		return nil
 	}
-	return c.Write(addr, binary.LittleEndian.AppendUint64(nil, uint64(at)))
+	return c.WriteValue(addr, at)
 }
 
 // sendfile is fs/read_write.c:do_sendfile.
 func sendfile(c *Call) (uint64, error) {
 	outfd, infd, offset, count := c.FD(0), c.FD(1), c.Addr(2), c.Size(3)
-	var given [8]byte
+	var given int64
 	if offset != 0 {
-		if err := c.Read(offset, given[:]); err != nil {
+		if err := c.ReadValue(offset, &given); err != nil {
 			return 0, err
 		}
 	}
@@ -46,7 +45,7 @@ func sendfile(c *Call) (uint64, error) {
 	}
 	at := in.Offset
 	if offset != 0 {
-		at = int64(leUint64(given[:]))
+		at = given
 	}
 	from, seeks := in.File.(io.ReaderAt)
 	switch {

@@ -109,7 +109,7 @@ func getrusage(c *Call) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return 0, c.Write(usage, u.encode())
+	return 0, c.WriteValue(usage, u.rusage())
 }
 
 // ticks is d in the unit of times(2).

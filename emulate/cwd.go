@@ -9,8 +9,7 @@ import (
 )
 
 func chdir(c *Call) (uint64, error) {
-	pathname := 0
-	e, err := c.directory(pathname)
+	e, err := c.directory()
 	if err == nil {
 		c.enter(e)
 	}
@@ -37,8 +36,7 @@ func fchdir(c *Call) (uint64, error) {
 }
 
 func chroot(c *Call) (uint64, error) {
-	pathname := 0
-	e, err := c.directory(pathname)
+	e, err := c.directory()
 	if err == nil && c.Task.Cred.EUID != 0 {
 		err = unix.EPERM
 	}
@@ -48,13 +46,9 @@ func chroot(c *Call) (uint64, error) {
 	return 0, err
 }
 
-// directory is the directory argument i names, if the task may enter it.
-func (c *Call) directory(i int) (*vfs.Dentry, error) {
-	path, err := c.pathArg(i, 0)
-	if err != nil {
-		return nil, err
-	}
-	e, err := c.entryAt(unix.AT_FDCWD, path, 0)
+// directory is the directory argument 0 names, if the task may enter it.
+func (c *Call) directory() (*vfs.Dentry, error) {
+	e, err := c.byPath()
 	if err != nil {
 		return nil, err
 	}

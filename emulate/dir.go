@@ -19,17 +19,10 @@ func getdents64(c *Call) (uint64, error) { return c.dirents(abi.AppendDirent64) 
 
 // dirents is fs/readdir.c:getdents64. EINVAL: not even one entry fits.
 func (c *Call) dirents(put func([]byte, abi.Dirent, int) ([]byte, bool)) (uint64, error) {
-	dirp, count := c.Addr(1), min(c.Int(2), maxDirents)
-	d, err := c.File(0)
+	fd, dirp, count := c.FD(0), c.Addr(1), min(c.Int(2), maxDirents)
+	f, d, err := fileOf[vfs.DirReader](c.Task, fd, unix.ENOTDIR)
 	if err != nil {
 		return 0, err
-	}
-	if d.Flags&unix.O_PATH != 0 {
-		return 0, unix.EBADF
-	}
-	f, ok := d.File.(vfs.DirReader)
-	if !ok {
-		return 0, unix.ENOTDIR
 	}
 	list, err := f.Entries(d)
 	if err != nil {
@@ -39,6 +32,7 @@ func (c *Call) dirents(put func([]byte, abi.Dirent, int) ([]byte, bool)) (uint64
 	var p []byte
 	var ends []int
 	for _, e := range list {
+		var ok bool
 		p, ok = put(p, abi.Dirent{Ino: e.Ino, Off: e.Next, Type: uint8(e.Type >> 12 & 15), Name: e.Name}, count)
 		if !ok {
 			break
@@ -66,17 +60,10 @@ func (c *Call) dirents(put func([]byte, abi.Dirent, int) ([]byte, bool)) (uint64
 	return uint64(ends[whole-1]), nil
 }
 
-func mkdir(c *Call) (uint64, error) {
-	pathname, mode := 0, c.Uint(1)
-	return c.mkdirAt(unix.AT_FDCWD, pathname, mode)
-}
+func mkdir(c *Call) (uint64, error) { return c.as(mkdirat, atCwd, c.Args[0], c.Args[1]) }
 
 func mkdirat(c *Call) (uint64, error) {
 	dirfd, pathname, mode := c.FD(0), 1, c.Uint(2)
-	return c.mkdirAt(dirfd, pathname, mode)
-}
-
-func (c *Call) mkdirAt(dirfd, pathname int, mode uint32) (uint64, error) {
 	f, err := c.newName(dirfd, pathname, true)
 	if err != nil {
 		return 0, err
@@ -110,8 +97,7 @@ func (c *Call) newName(dirfd, i int, dir bool) (vfs.Found, error) {
 }
 
 func rmdir(c *Call) (uint64, error) {
-	pathname := 0
-	return c.rmdirAt(unix.AT_FDCWD, pathname)
+	return c.as(unlinkat, atCwd, c.Args[0], unix.AT_REMOVEDIR)
 }
 
 // rmdirAt is fs/namei.c:do_rmdir.
@@ -144,16 +130,11 @@ func (c *Call) rmdirAt(dirfd, pathname int) (uint64, error) {
 }
 
 func mknod(c *Call) (uint64, error) {
-	pathname, mode, dev := 0, c.Uint(1), c.Uint(2)
-	return c.mknodAt(unix.AT_FDCWD, pathname, mode, dev)
+	return c.as(mknodat, atCwd, c.Args[0], c.Args[1], c.Args[2])
 }
 
 func mknodat(c *Call) (uint64, error) {
 	dirfd, pathname, mode, dev := c.FD(0), 1, c.Uint(2), c.Uint(3)
-	return c.mknodAt(dirfd, pathname, mode, dev)
-}
-
-func (c *Call) mknodAt(dirfd, pathname int, mode, dev uint32) (uint64, error) {
 	rdev := uint64(0)
 	switch mode & unix.S_IFMT {
 	case 0:

@@ -3,6 +3,8 @@
 package emulate
 
 import (
+	"container/list"
+
 	"golang.org/x/sys/unix"
 
 	"oubliette/fdtable"
@@ -22,17 +24,16 @@ const (
 // epoll is struct eventpoll. What is perhaps ready is in a list, so that a wait
 // costs as much as there is to report.
 type epoll struct {
-	ipc         *ipcState
-	items       map[epollKey]*epollItem
-	nested      map[*epollItem]struct{} // those of items that are epolls
-	refs        map[*epollItem]struct{} // items of other epolls for this one
-	first, last *epollItem              // the ready list
-	ready       int
-	queue       fdtable.Queue
-	sleepers    int    // tasks in epoll_wait
-	woken       uint64 // the wake-up that was passed on last
-	checked     uint64 // the loop check that came by last, and what it found
-	depth       int
+	ipc      *ipcState
+	items    map[epollKey]*epollItem
+	nested   map[*epollItem]struct{} // those of items that are epolls
+	refs     map[*epollItem]struct{} // items of other epolls for this one
+	ready    list.List               // of *epollItem
+	queue    fdtable.Queue
+	sleepers int    // tasks in epoll_wait
+	woken    uint64 // the wake-up that was passed on last
+	checked  uint64 // the loop check that came by last, and what it found
+	depth    int
 }
 
 // epollKey: one description may be watched under several numbers.
@@ -44,47 +45,35 @@ type epollKey struct {
 // epollItem is struct epitem.
 type epollItem struct {
 	epollKey
-	ep         *epoll
-	events     fdtable.Events
-	data       uint64
-	waiter     fdtable.Waiter
-	queue      *fdtable.Queue // the waiter's
-	listed     bool
-	prev, next *epollItem
+	ep     *epoll
+	events fdtable.Events
+	data   uint64
+	waiter fdtable.Waiter
+	queue  *fdtable.Queue // the waiter's
+	listed *list.Element  // its place in the ready list, or nil
 }
 
 // push puts i at the end of the ready list.
 func (ep *epoll) push(i *epollItem) {
-	if i.listed {
-		return
+	if i.listed == nil {
+		i.listed = ep.ready.PushBack(i)
 	}
-	i.listed, i.prev, i.next = true, ep.last, nil
-	if ep.last == nil {
-		ep.first = i
-	} else {
-		ep.last.next = i
-	}
-	ep.last = i
-	ep.ready++
 }
 
 // unlist takes i out of the ready list.
 func (ep *epoll) unlist(i *epollItem) {
-	if !i.listed {
-		return
+	if i.listed != nil {
+		ep.ready.Remove(i.listed)
+		i.listed = nil
 	}
-	if i.prev == nil {
-		ep.first = i.next
-	} else {
-		i.prev.next = i.next
+}
+
+// first is what has been in the ready list longest, nil if that is empty.
+func (ep *epoll) first() *epollItem {
+	if front := ep.ready.Front(); front != nil {
+		return front.Value.(*epollItem)
 	}
-	if i.next == nil {
-		ep.last = i.prev
-	} else {
-		i.next.prev = i.prev
-	}
-	i.listed, i.prev, i.next = false, nil, nil
-	ep.ready--
+	return nil
 }
 
 // notice is ep_poll_callback: the file may be ready. One event passes each epoll
@@ -235,11 +224,11 @@ func (ep *epoll) Close() error {
 
 // Poll drops from the ready list what is not ready after all.
 func (ep *epoll) Poll() fdtable.Events {
-	for ep.first != nil {
-		if ep.first.current() != 0 {
+	for i := ep.first(); i != nil; i = ep.first() {
+		if i.current() != 0 {
 			return fdtable.In | fdtable.RdNorm
 		}
-		ep.unlist(ep.first)
+		ep.unlist(i)
 	}
 	return 0
 }
@@ -260,8 +249,7 @@ func epoll_create(c *Call) (uint64, error) {
 	if size := c.Int(0); size <= 0 {
 		return 0, unix.EINVAL
 	}
-	c.Args[0] = 0
-	return epoll_create1(c)
+	return c.as(epoll_create1)
 }
 
 func epoll_ctl(c *Call) (uint64, error) {

@@ -24,8 +24,8 @@ func (c *Call) collect(ep *epoll, events uint64, room int) (uint64, error) {
 	var out []byte
 	var taken []*epollItem
 	var masks []fdtable.Events
-	for n := ep.ready; n > 0 && len(taken) < room; n-- {
-		i := ep.first
+	for n := ep.ready.Len(); n > 0 && len(taken) < room; n-- {
+		i := ep.first()
 		ep.unlist(i)
 		ev := i.current()
 		if ev == 0 {

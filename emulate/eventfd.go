@@ -77,7 +77,4 @@ func eventfd2(c *Call) (uint64, error) {
 	return c.installAnon(f, "[eventfd]", flags&unix.EFD_NONBLOCK, flags&unix.EFD_CLOEXEC != 0)
 }
 
-func eventfd(c *Call) (uint64, error) {
-	c.Args[1] = 0
-	return eventfd2(c)
-}
+func eventfd(c *Call) (uint64, error) { return c.as(eventfd2, c.Args[0]) }

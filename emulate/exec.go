@@ -3,6 +3,7 @@
 package emulate
 
 import (
+	"bytes"
 	"path"
 	"reflect"
 	"strconv"
@@ -164,10 +165,8 @@ func sameFile(entry any, d *vfs.Dentry) bool {
 // running is the other side: ETXTBSY for a file to write that is a process's
 // program.
 func (s *System) running(d *vfs.Dentry) error {
-	for _, p := range s.processes {
-		if p.state == alive && p.Exe != nil && sameFile(p.Exe, d) {
-			return unix.ETXTBSY
-		}
+	if s.anyProcess(func(p *Process) bool { return p.state == alive && p.Exe != nil && sameFile(p.Exe, d) }) {
+		return unix.ETXTBSY
 	}
 	return nil
 }
@@ -283,10 +282,8 @@ func (r *blockReader) string(addr uint64) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		for i, b := range p {
-			if b == 0 {
-				return string(append(s, p[:i]...)), nil
-			}
+		if i := bytes.IndexByte(p, 0); i >= 0 {
+			return string(append(s, p[:i]...)), nil
 		}
 		s = append(s, p...)
 		if len(s) >= maxArgLen {

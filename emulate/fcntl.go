@@ -8,12 +8,8 @@ import (
 	"oubliette/fdtable"
 )
 
-// Commands of fcntl(2) that package unix lacks, and bounds.
 const (
-	fDupfdQuery   = 1024 + 3
-	fCreatedQuery = 1024 + 4
-	maxRWHint     = 5 // RWH_WRITE_LIFE_EXTREME
-
+	maxRWHint = 5 // RWH_WRITE_LIFE_EXTREME
 	setflMask = unix.O_APPEND | unix.O_NONBLOCK | unix.O_DIRECT | unix.O_NOATIME
 )
 
@@ -32,14 +28,14 @@ func fcntl(c *Call) (uint64, error) {
 			return uint64(n), err
 		}
 		return 0, unix.EINVAL
-	case fDupfdQuery:
+	case unix.F_DUPFD_QUERY:
 		if o, err := t.FDs.Get(int(int32(arg))); err != nil {
 			return 0, err
 		} else if o == d {
 			return 1, nil
 		}
 		return 0, nil
-	case fCreatedQuery:
+	case unix.F_CREATED_QUERY:
 		return oneIf(d.Created), nil
 	case unix.F_GETFD:
 		s, err := t.FDs.Slot(fd)
@@ -94,7 +90,11 @@ func (c *Call) setFlags(d *fdtable.Description, flags int) error {
 			return unix.EINVAL
 		}
 	}
-	flags = d.Flags&^setflMask | flags&setflMask
+	return setStatus(d, d.Flags&^setflMask|flags&setflMask)
+}
+
+// setStatus gives d new status flags, once its file has taken them.
+func setStatus(d *fdtable.Description, flags int) error {
 	if f, ok := d.File.(fdtable.FlagSetter); ok {
 		if err := f.SetFlags(flags); err != nil {
 			return err
@@ -205,66 +205,68 @@ func (c *Call) setOwner(d *fdtable.Description, who int, thread bool) error {
 	return nil
 }
 
-// flockSize is sizeof(struct flock); its fields are l_type and l_whence (int16),
-// l_start at 8, l_len at 16, l_pid (int32) at 24.
-const flockSize = 32
+// flockData is struct flock, padding spelled out.
+type flockData struct {
+	Type, Whence int16
+	Pad          int32
+	Start, Len   int64
+	PID, Pad2    int32
+}
 
 // readLock decodes a struct flock (fs/locks.c:flock_to_posix_lock). EFAULT,
 // EINVAL, EOVERFLOW.
-func (c *Call) readLock(d *fdtable.Description, addr uint64, p *[flockSize]byte) (r record, kind int, err error) {
-	if err := c.Read(addr, p[:]); err != nil {
-		return r, 0, err
+func (c *Call) readLock(d *fdtable.Description, addr uint64, l *flockData) (r record, err error) {
+	if err := c.ReadValue(addr, l); err != nil {
+		return r, err
 	}
-	kind = int(int16(leUint32(p[:])))
-	whence := int16(leUint32(p[:]) >> 16)
-	start, length := int64(leUint64(p[8:])), int64(leUint64(p[16:]))
+	start, length := l.Start, l.Len
 	base := int64(0)
-	switch whence {
+	switch l.Whence {
 	case unix.SEEK_SET:
 	case unix.SEEK_CUR:
 		base = d.Offset
 	case unix.SEEK_END:
 		a, err := entryOf(d).Attr()
 		if err != nil {
-			return r, 0, err
+			return r, err
 		}
 		base = a.Size
 	default:
-		return r, 0, unix.EINVAL
+		return r, unix.EINVAL
 	}
 	const last = 1<<63 - 1
 	if start > last-base {
-		return r, 0, unix.EOVERFLOW
+		return r, unix.EOVERFLOW
 	}
 	r.start, r.end = base+start, last
 	switch {
 	case r.start < 0:
-		return r, 0, unix.EINVAL
+		return r, unix.EINVAL
 	case length > 0 && length-1 > last-r.start:
-		return r, 0, unix.EOVERFLOW
+		return r, unix.EOVERFLOW
 	case length > 0:
 		r.end = r.start + length - 1
 	case length < 0 && r.start+length < 0:
-		return r, 0, unix.EINVAL
+		return r, unix.EINVAL
 	case length < 0:
 		r.start, r.end = r.start+length, r.start-1
 	}
-	if kind != unix.F_RDLCK && kind != unix.F_WRLCK && kind != unix.F_UNLCK {
-		return r, 0, unix.EINVAL
+	if l.Type != unix.F_RDLCK && l.Type != unix.F_WRLCK && l.Type != unix.F_UNLCK {
+		return r, unix.EINVAL
 	}
-	r.write = kind == unix.F_WRLCK
-	return r, kind, nil
+	r.write = l.Type == unix.F_WRLCK
+	return r, nil
 }
 
 // getlk is fs/locks.c:fcntl_getlk.
 func (c *Call) getlk(d *fdtable.Description, cmd int, addr uint64) error {
-	var p [flockSize]byte
-	r, kind, err := c.readLock(d, addr, &p)
+	var l flockData
+	r, err := c.readLock(d, addr, &l)
 	ofd := cmd == unix.F_OFD_GETLK
 	switch {
 	case err != nil:
 		return err
-	case kind == unix.F_UNLCK && !ofd, ofd && leUint32(p[24:]) != 0:
+	case l.Type == unix.F_UNLCK && !ofd, ofd && l.PID != 0:
 		return unix.EINVAL
 	}
 	r.owner = c.Task.FDs
@@ -272,30 +274,24 @@ func (c *Call) getlk(d *fdtable.Description, cmd int, addr uint64) error {
 		r.owner = d
 	}
 	var o *record
-	if l := c.Sys.locks.by[inodeOf(d)]; l != nil {
-		if kind == unix.F_UNLCK {
-			o = l.own(r)
+	if there := c.Sys.locks.by[inodeOf(d)]; there != nil {
+		if l.Type == unix.F_UNLCK {
+			o = there.own(r)
 		} else {
-			o = l.conflict(r)
+			o = there.conflict(r)
 		}
 	}
-	kind = unix.F_UNLCK
+	l.Type = unix.F_UNLCK
 	if o != nil {
-		kind = unix.F_RDLCK
+		l.Type, l.Whence, l.Start, l.Len, l.PID = unix.F_RDLCK, unix.SEEK_SET, o.start, 0, int32(o.pid)
 		if o.write {
-			kind = unix.F_WRLCK
+			l.Type = unix.F_WRLCK
 		}
-		length := uint64(0)
 		if o.end != 1<<63-1 {
-			length = uint64(o.end - o.start + 1)
+			l.Len = o.end - o.start + 1
 		}
-		putLeUint32(p[:], unix.SEEK_SET<<16)
-		putLeUint64(p[8:], uint64(o.start))
-		putLeUint64(p[16:], length)
-		putLeUint32(p[24:], uint32(o.pid))
 	}
-	p[0], p[1] = byte(kind), 0
-	return c.Write(addr, p[:])
+	return c.WriteValue(addr, l)
 }
 
 // own is the first lock of r's owner on its bytes: what F_OFD_GETLK with F_UNLCK
@@ -311,15 +307,15 @@ func (l *inodeLocks) own(r record) *record {
 
 // setlk is fs/locks.c:fcntl_setlk.
 func (c *Call) setlk(fd int, d *fdtable.Description, cmd int, addr uint64) error {
-	var p [flockSize]byte
-	r, kind, err := c.readLock(d, addr, &p)
+	var l flockData
+	r, err := c.readLock(d, addr, &l)
 	ofd := cmd == unix.F_OFD_SETLK || cmd == unix.F_OFD_SETLKW
 	switch {
 	case err != nil:
 		return err
-	case kind == unix.F_RDLCK && !d.Reads(), kind == unix.F_WRLCK && !d.Writes():
+	case l.Type == unix.F_RDLCK && !d.Reads(), l.Type == unix.F_WRLCK && !d.Writes():
 		return unix.EBADF
-	case ofd && leUint32(p[24:]) != 0:
+	case ofd && l.PID != 0:
 		return unix.EINVAL
 	}
 	table := c.Task.FDs
@@ -330,7 +326,7 @@ func (c *Call) setlk(fd int, d *fdtable.Description, cmd int, addr uint64) error
 	}
 	d.Retain()
 	defer d.Release()
-	lock := kind != unix.F_UNLCK
+	lock := l.Type != unix.F_UNLCK
 	if err := c.setLock(d, r, lock, cmd == unix.F_SETLKW || cmd == unix.F_OFD_SETLKW); err != nil {
 		return err
 	}

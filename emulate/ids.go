@@ -39,7 +39,7 @@ func (c *Call) writeIDs(ids [3]uint32) error {
 	return nil
 }
 
-// keep is the id that leaves one alone in the setre* and setres* calls.
+// keep is the id that leaves one alone in the setre*, setres* and chown calls.
 const keep = ^uint32(0)
 
 // ids are the four user or group ids of a Cred, so that each rule below is

@@ -3,6 +3,7 @@
 package emulate
 
 import (
+	"encoding/binary"
 	"slices"
 	"strings"
 
@@ -22,8 +23,6 @@ const (
 	maxEventsOfAll    = 65536 // of all: about 20 MiB with the longest names
 	inotifyEventSize  = 16    // struct inotify_event without the name
 )
-
-const fionread = 0x541B // FIONREAD
 
 // inotify is an inotify instance: a File that reads as a stream of events.
 type inotify struct {
@@ -59,14 +58,10 @@ func (e event) size() int {
 	return inotifyEventSize + (len(e.name)+16)&^15
 }
 
-func inotify_init(c *Call) (uint64, error) { return c.newInotify(0) }
+func inotify_init(c *Call) (uint64, error) { return c.as(inotify_init1) }
 
 func inotify_init1(c *Call) (uint64, error) {
 	flags := c.Flags(0)
-	return c.newInotify(flags)
-}
-
-func (c *Call) newInotify(flags int) (uint64, error) {
 	if flags&^(unix.IN_CLOEXEC|unix.IN_NONBLOCK) != 0 {
 		return 0, unix.EINVAL
 	}
@@ -76,28 +71,26 @@ func (c *Call) newInotify(flags int) (uint64, error) {
 	c.Sys.watches.instances++
 	in := &inotify{sys: c.Sys, byWd: make(map[int32]*watch), byNode: make(map[vfs.Node]*watch)}
 	d := fdtable.NewDescription(in, vfs.NewAnonymous(anonInode{}, "anon_inode:inotify"), flags&unix.IN_NONBLOCK)
-	fd, err := c.Task.InstallFD(d, 0, flags&unix.IN_CLOEXEC != 0)
-	return uint64(fd), err
+	return c.install(d, flags&unix.IN_CLOEXEC != 0)
 }
 
 // Bits of inotify_add_watch's mask that are no events.
 const (
-	inMaskCreate = 0x10000000 // IN_MASK_CREATE
-	inKept       = unix.IN_ALL_EVENTS | unix.IN_EXCL_UNLINK | unix.IN_ONESHOT
-	inAll        = inKept | unix.IN_UNMOUNT | unix.IN_Q_OVERFLOW | unix.IN_IGNORED | unix.IN_ONLYDIR |
-		unix.IN_DONT_FOLLOW | unix.IN_MASK_ADD | inMaskCreate | unix.IN_ISDIR
+	inKept = unix.IN_ALL_EVENTS | unix.IN_EXCL_UNLINK | unix.IN_ONESHOT
+	inAll  = inKept | unix.IN_UNMOUNT | unix.IN_Q_OVERFLOW | unix.IN_IGNORED | unix.IN_ONLYDIR |
+		unix.IN_DONT_FOLLOW | unix.IN_MASK_ADD | unix.IN_MASK_CREATE | unix.IN_ISDIR
 )
 
 func inotify_add_watch(c *Call) (uint64, error) {
-	pathname, mask := 1, c.Uint(2)
+	fd, pathname, mask := c.FD(0), 1, c.Uint(2)
 	if mask&^inAll != 0 || mask == 0 {
 		return 0, unix.EINVAL
 	}
-	in, err := c.inotify(0)
+	in, _, err := fileOf[*inotify](c.Task, fd, unix.EINVAL)
 	switch {
 	case err == unix.EBADF:
 		return 0, err
-	case mask&(unix.IN_MASK_ADD|inMaskCreate) == unix.IN_MASK_ADD|inMaskCreate:
+	case mask&(unix.IN_MASK_ADD|unix.IN_MASK_CREATE) == unix.IN_MASK_ADD|unix.IN_MASK_CREATE:
 		return 0, unix.EINVAL
 	case err != nil:
 		return 0, err
@@ -128,27 +121,11 @@ func inotify_add_watch(c *Call) (uint64, error) {
 	return uint64(wd), err
 }
 
-// inotify is the instance of descriptor argument i. EBADF, EINVAL.
-func (c *Call) inotify(i int) (*inotify, error) {
-	d, err := c.File(i)
-	if err != nil {
-		return nil, err
-	}
-	if d.Flags&unix.O_PATH != 0 {
-		return nil, unix.EBADF
-	}
-	in, ok := d.File.(*inotify)
-	if !ok {
-		return nil, unix.EINVAL
-	}
-	return in, nil
-}
-
 // add watches n, or changes the watch there is. EEXIST, ENOSPC.
 func (in *inotify) add(n vfs.Node, mask uint32) (int32, error) {
 	if w := in.byNode[n]; w != nil {
 		switch {
-		case mask&inMaskCreate != 0:
+		case mask&unix.IN_MASK_CREATE != 0:
 			return 0, unix.EEXIST
 		case mask&unix.IN_MASK_ADD != 0:
 			w.mask |= mask & inKept
@@ -176,8 +153,8 @@ func (all *watches) hook(w *watch) {
 }
 
 func inotify_rm_watch(c *Call) (uint64, error) {
-	wd := int32(c.Int(1))
-	in, err := c.inotify(0)
+	fd, wd := c.FD(0), int32(c.Int(1))
+	in, _, err := fileOf[*inotify](c.Task, fd, unix.EINVAL)
 	if err != nil {
 		return 0, err
 	}
@@ -276,16 +253,14 @@ func (in *inotify) Queue() *fdtable.Queue { return &in.readable }
 
 // Ioctl knows FIONREAD: the bytes that a read could give.
 func (in *inotify) Ioctl(mem fdtable.Memory, request uint32, arg uint64) (uint64, error) {
-	if request != fionread {
+	if request != unix.TIOCINQ {
 		return 0, unix.ENOTTY
 	}
 	n := 0
 	for _, e := range in.events {
 		n += e.size()
 	}
-	var p [4]byte
-	putLeUint32(p[:], uint32(n))
-	return 0, mem.Write(arg, p[:])
+	return 0, mem.Write(arg, binary.LittleEndian.AppendUint32(nil, uint32(n)))
 }
 
 // Seek does nothing (noop_llseek).

@@ -20,18 +20,11 @@ const (
 	fioqsize    = 0x5460
 	figetbsz    = 2
 	fiemap      = 0xc020660b
-	ficlone     = 0x40049409
-	ficloneR    = 0x4020940d
-	fidedupe    = 0xc0189436
-	fsGetFlags  = 0x80086601
-	fsSetFlags  = 0x40086602
 	fsGetXattr  = 0x801c581f
 	fsSetXattr  = 0x401c5820
 	fsGetFSUUID = 0x80111500
 	fioSetOwn   = 0x8901
-	siocSetPgrp = 0x8902
 	fioGetOwn   = 0x8903
-	siocGetPgrp = 0x8904
 )
 
 // ioctl is fs/ioctl.c:do_vfs_ioctl, and then the file's own.
@@ -46,20 +39,20 @@ func ioctl(c *Call) (uint64, error) {
 		return 0, c.Task.FDs.SetCloseOnExec(fd, request == fioclex)
 	case fionbio, fioasync:
 		return 0, c.ioctlFlag(d, request, arg)
-	case fiemap, ficlone, ficloneR, fidedupe:
+	case fiemap, unix.FICLONE, unix.FICLONERANGE, unix.FIDEDUPERANGE:
 		return 0, unix.EOPNOTSUPP
-	case fsGetFlags, fsSetFlags, fsGetXattr, fsSetXattr, fsGetFSUUID:
+	case unix.FS_IOC_GETFLAGS, unix.FS_IOC_SETFLAGS, fsGetXattr, fsSetXattr, fsGetFSUUID:
 		return 0, unix.ENOTTY
-	case figetbsz, fioqsize, fionread:
+	case figetbsz, fioqsize, unix.TIOCINQ:
 		if done, err := c.ioctlSize(d, request, arg); done {
 			return 0, err
 		}
 	}
 	if _, err := asSocket(d); err == nil {
 		switch request { // net/socket.c:sock_ioctl
-		case fioGetOwn, siocGetPgrp:
+		case fioGetOwn, unix.SIOCGPGRP:
 			return 0, c.WriteValue(arg, int32(d.Owner))
-		case fioSetOwn, siocSetPgrp:
+		case fioSetOwn, unix.SIOCSPGRP:
 			var who int32
 			if err := c.ReadValue(arg, &who); err != nil {
 				return 0, err
@@ -91,13 +84,7 @@ func (c *Call) ioctlFlag(d *fdtable.Description, request uint32, arg uint64) err
 	if leUint32(p[:]) != 0 {
 		flags |= flag
 	}
-	if f, ok := d.File.(fdtable.FlagSetter); ok {
-		if err := f.SetFlags(flags); err != nil {
-			return err
-		}
-	}
-	d.Flags = flags
-	return nil
+	return setStatus(d, flags)
 }
 
 // ioctlSize answers what an inode's attributes tell; not done: the file is to be

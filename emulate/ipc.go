@@ -43,10 +43,7 @@ type anonNode struct{ attr vfs.Attr }
 
 // anonNode makes an inode with the task's identity and the present time.
 func (c *Call) anonNode(mode uint32) *anonNode {
-	now := unix.Timespec{}
-	if ns, err := c.Sys.Host.Gettime(unix.CLOCK_REALTIME); err == nil {
-		now = unix.NsecToTimespec(ns)
-	}
+	now := unix.NsecToTimespec(c.Sys.realtime())
 	c.Sys.ipc.lastIno++
 	return &anonNode{vfs.Attr{Dev: anonDev, Ino: c.Sys.ipc.lastIno, Mode: mode, Nlink: 1,
 		UID: c.Task.Cred.FSUID, GID: c.Task.Cred.FSGID, BlockSize: pipePage,
@@ -57,31 +54,37 @@ func (n *anonNode) Attr() (vfs.Attr, error) { return n.attr, nil }
 
 // SetAttr: fchmod, fchown and futimens work on a pipe.
 func (n *anonNode) SetAttr(ch vfs.Change) error {
-	if ch.Mode != nil {
-		n.attr.Mode = n.attr.Mode&unix.S_IFMT | *ch.Mode&^unix.S_IFMT
-	}
-	if ch.UID != nil {
-		n.attr.UID = *ch.UID
-	}
-	if ch.GID != nil {
-		n.attr.GID = *ch.GID
-	}
-	if ch.Atime != nil {
-		n.attr.Atime = *ch.Atime
-	}
-	if ch.Mtime != nil {
-		n.attr.Mtime = *ch.Mtime
-	}
+	change(&n.attr, ch)
 	return nil
+}
+
+// change does what ch says to attributes that are kept in memory.
+func change(a *vfs.Attr, ch vfs.Change) {
+	set(&a.UID, ch.UID)
+	set(&a.GID, ch.GID)
+	set(&a.Atime, ch.Atime)
+	set(&a.Mtime, ch.Mtime)
+	if ch.Mode != nil {
+		a.Mode = a.Mode&unix.S_IFMT | *ch.Mode&^unix.S_IFMT
+	}
+}
+
+func set[T any](at *T, v *T) {
+	if v != nil {
+		*at = *v
+	}
 }
 
 // installAnon gives a file that is known by its kind alone a descriptor. flags
 // is added to O_RDWR. Takes over f. EMFILE.
 func (c *Call) installAnon(f fdtable.File, kind string, flags int, cloexec bool) (uint64, error) {
 	d := fdtable.NewDescription(f, vfs.NewAnonymous(anonInode{}, "anon_inode:"+kind), unix.O_RDWR|flags)
+	return c.install(d, cloexec)
+}
+
+// install gives d the lowest free descriptor, which is the call's result. EMFILE,
+// ENFILE. Takes over d.
+func (c *Call) install(d *fdtable.Description, cloexec bool) (uint64, error) {
 	fd, err := c.Task.InstallFD(d, 0, cloexec)
-	if err != nil {
-		return 0, err
-	}
-	return uint64(fd), nil
+	return uint64(fd), err
 }

@@ -176,22 +176,14 @@ func (s *System) orphanedGroup(p, parent, ignored *Process) {
 // groupOrphaned is will_become_orphaned_pgrp: no member but ignored has a parent
 // in another group of the same session.
 func (s *System) groupOrphaned(pgid int, ignored *Process) bool {
-	for _, p := range s.processes {
-		if p.PGID == pgid && p != ignored && p.state == alive && p.Parent != nil &&
-			p.Parent.PGID != pgid && p.Parent.SID == p.SID {
-			return false
-		}
-	}
-	return true
+	return !s.anyProcess(func(p *Process) bool {
+		return p.PGID == pgid && p != ignored && p.state == alive && p.Parent != nil &&
+			p.Parent.PGID != pgid && p.Parent.SID == p.SID
+	})
 }
 
 func (s *System) groupStopped(pgid int) bool {
-	for _, p := range s.processes {
-		if p.PGID == pgid && p.state == alive && p.stopSig != 0 {
-			return true
-		}
-	}
-	return false
+	return s.anyProcess(func(p *Process) bool { return p.PGID == pgid && p.state == alive && p.stopSig != 0 })
 }
 
 // ttyNumbers are tty_nr and tpgid of /proc/PID/stat (fs/proc/array.c).

@@ -8,18 +8,11 @@ import (
 	"oubliette/emulate/vfs"
 )
 
-func link(c *Call) (uint64, error) {
-	oldpath, newpath := 0, 1
-	return c.linkAt(unix.AT_FDCWD, oldpath, unix.AT_FDCWD, newpath, 0)
-}
+func link(c *Call) (uint64, error) { return c.as(linkat, atCwd, c.Args[0], atCwd, c.Args[1]) }
 
+// linkat is fs/namei.c:do_linkat.
 func linkat(c *Call) (uint64, error) {
 	olddirfd, oldpath, newdirfd, newpath, flags := c.FD(0), 1, c.FD(2), 3, c.Flags(4)
-	return c.linkAt(olddirfd, oldpath, newdirfd, newpath, flags)
-}
-
-// linkAt is fs/namei.c:do_linkat.
-func (c *Call) linkAt(olddirfd, oldpath, newdirfd, newpath, flags int) (uint64, error) {
 	if flags&^(unix.AT_SYMLINK_FOLLOW|unix.AT_EMPTY_PATH) != 0 {
 		return 0, unix.EINVAL
 	}
@@ -50,17 +43,10 @@ func (c *Call) linkAt(olddirfd, oldpath, newdirfd, newpath, flags int) (uint64, 
 	return 0, nil
 }
 
-func symlink(c *Call) (uint64, error) {
-	target, linkpath := 0, 1
-	return c.symlinkAt(target, unix.AT_FDCWD, linkpath)
-}
+func symlink(c *Call) (uint64, error) { return c.as(symlinkat, c.Args[0], atCwd, c.Args[1]) }
 
 func symlinkat(c *Call) (uint64, error) {
 	target, newdirfd, linkpath := 0, c.FD(1), 2
-	return c.symlinkAt(target, newdirfd, linkpath)
-}
-
-func (c *Call) symlinkAt(target, newdirfd, linkpath int) (uint64, error) {
 	text, err := c.pathArg(target, 0)
 	if err != nil {
 		return 0, err
@@ -76,10 +62,7 @@ func (c *Call) symlinkAt(target, newdirfd, linkpath int) (uint64, error) {
 	return 0, nil
 }
 
-func unlink(c *Call) (uint64, error) {
-	pathname := 0
-	return c.unlinkAt(unix.AT_FDCWD, pathname)
-}
+func unlink(c *Call) (uint64, error) { return c.as(unlinkat, atCwd, c.Args[0]) }
 
 func unlinkat(c *Call) (uint64, error) {
 	dirfd, pathname, flags := c.FD(0), 1, c.Flags(2)
@@ -125,17 +108,12 @@ func (c *Call) unlinkAt(dirfd, pathname int) (uint64, error) {
 func special(name string) bool { return name == "" || name == "." || name == ".." }
 
 func readlink(c *Call) (uint64, error) {
-	pathname, buf, bufsiz := 0, c.Addr(1), c.Int(2)
-	return c.readlinkAt(unix.AT_FDCWD, pathname, buf, bufsiz)
+	return c.as(readlinkat, atCwd, c.Args[0], c.Args[1], c.Args[2])
 }
 
+// readlinkat is fs/stat.c:do_readlinkat. An empty path is the descriptor.
 func readlinkat(c *Call) (uint64, error) {
 	dirfd, pathname, buf, bufsiz := c.FD(0), 1, c.Addr(2), c.Int(3)
-	return c.readlinkAt(dirfd, pathname, buf, bufsiz)
-}
-
-// readlinkAt is fs/stat.c:do_readlinkat. An empty path is the descriptor.
-func (c *Call) readlinkAt(dirfd, pathname int, buf uint64, bufsiz int) (uint64, error) {
 	if bufsiz <= 0 {
 		return 0, unix.EINVAL
 	}

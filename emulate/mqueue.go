@@ -198,11 +198,7 @@ func mq_open(c *Call) (uint64, error) {
 	}
 	q.opens++
 	d := fdtable.NewDescription(&mqFile{q, c.Sys}, vfs.NewAnonymous(q.node, "/"+name), oflag&(unix.O_ACCMODE|unix.O_NONBLOCK))
-	fd, err := c.Task.InstallFD(d, 0, true)
-	if err != nil {
-		return 0, err
-	}
-	return uint64(fd), nil
+	return c.install(d, true)
 }
 
 func mq_unlink(c *Call) (uint64, error) {
@@ -225,15 +221,11 @@ func mq_unlink(c *Call) (uint64, error) {
 
 // mq is argument 0 as a message queue open so. EBADF.
 func (c *Call) mq(refused int) (*fdtable.Description, *mqFile, error) {
-	d, err := c.Task.opened(c.FD(0))
-	if err != nil {
-		return nil, nil, err
+	f, d, err := fileOf[*mqFile](c.Task, c.FD(0), unix.EBADF)
+	if err == nil && d.Flags&unix.O_ACCMODE == refused {
+		err = unix.EBADF
 	}
-	f, ok := d.File.(*mqFile)
-	if !ok || d.Flags&unix.O_ACCMODE == refused {
-		return nil, nil, unix.EBADF
-	}
-	return d, f, nil
+	return d, f, err
 }
 
 // mqDeadline is the absolute CLOCK_REALTIME at addr as a deadline.
@@ -241,18 +233,8 @@ func (c *Call) mqDeadline(addr uint64) (Deadline, error) {
 	if addr == 0 {
 		return 0, nil
 	}
-	var t [2]int64
-	if err := c.ReadValue(addr, &t); err != nil {
-		return 0, err
-	}
-	if !validTime(t) {
-		return 0, unix.EINVAL
-	}
-	now, err := c.Sys.Host.Gettime(unix.CLOCK_REALTIME)
-	if err != nil {
-		return 0, err
-	}
-	return later(c.Sys.Now(), max(int64(timespecDuration(t[0], t[1]))-now, 0)), nil
+	then, err := c.sleepTime(addr)
+	return later(c.Sys.Now(), max(then-c.Sys.realtime(), 0)), err
 }
 
 func mq_timedsend(c *Call) (uint64, error) {

@@ -83,7 +83,7 @@ func msgsnd(c *Call) (uint64, error) {
 		return 0, err
 	}
 	for q.bytes+msgsz > q.limit || uint64(len(q.msgs)) >= q.limit {
-		if msgflg&ipcNowait != 0 {
+		if msgflg&unix.IPC_NOWAIT != 0 {
 			return 0, unix.EAGAIN
 		}
 		if err := c.sleepOn(&q.ipcEntry); err != nil {
@@ -125,7 +125,7 @@ func msgrcv(c *Call) (uint64, error) {
 	if msqid < 0 || int64(msgsz) < 0 {
 		return 0, unix.EINVAL
 	}
-	if msgflg&msgCopy != 0 && (msgflg&msgExcept != 0 || msgflg&ipcNowait == 0) {
+	if msgflg&msgCopy != 0 && (msgflg&msgExcept != 0 || msgflg&unix.IPC_NOWAIT == 0) {
 		return 0, unix.EINVAL
 	}
 	q, err := c.msgQueue(readBits)
@@ -134,7 +134,7 @@ func msgrcv(c *Call) (uint64, error) {
 	}
 	i := q.pick(msgtyp, msgflg)
 	for ; i < 0; i = q.pick(msgtyp, msgflg) {
-		if msgflg&ipcNowait != 0 {
+		if msgflg&unix.IPC_NOWAIT != 0 {
 			return 0, unix.ENOMSG
 		}
 		if err := c.sleepOn(&q.ipcEntry); err != nil {
@@ -192,17 +192,10 @@ func msgctl(c *Call) (uint64, error) {
 	}
 	q := o.(*msgQueue)
 	switch cmd {
-	case ipcStat, msgStat, msgStatAny:
-		if err := c.ipcAccess(&q.ipcEntry, readBits); err != nil && cmd != msgStatAny {
-			return 0, err
-		}
-		id := uint64(q.id)
-		if cmd == ipcStat {
-			id = 0
-		}
-		return id, c.WriteValue(buf, msqidDS{Perm: q.perm, Stime: q.stime, Rtime: q.rtime, Ctime: q.ctime,
+	case unix.IPC_STAT, msgStat, msgStatAny:
+		return c.ipcTell(&q.ipcEntry, cmd, msgStatAny, buf, msqidDS{Perm: q.perm, Stime: q.stime, Rtime: q.rtime, Ctime: q.ctime,
 			Cbytes: q.bytes, Qnum: uint64(len(q.msgs)), Qbytes: q.limit, Lspid: int32(q.lspid), Lrpid: int32(q.lrpid)})
-	case ipcSet, ipcRmid:
+	case unix.IPC_SET, unix.IPC_RMID:
 		return 0, c.msgOwn(q, cmd, buf)
 	}
 	return 0, unix.EINVAL
@@ -211,7 +204,7 @@ func msgctl(c *Call) (uint64, error) {
 // msgOwn is IPC_SET and IPC_RMID.
 func (c *Call) msgOwn(q *msgQueue, cmd int, buf uint64) error {
 	var ds msqidDS
-	if cmd == ipcSet {
+	if cmd == unix.IPC_SET {
 		if err := c.ReadValue(buf, &ds); err != nil {
 			return err
 		}
@@ -219,7 +212,7 @@ func (c *Call) msgOwn(q *msgQueue, cmd int, buf uint64) error {
 	if err := c.ipcOwner(&q.ipcEntry); err != nil {
 		return err
 	}
-	if cmd == ipcRmid {
+	if cmd == unix.IPC_RMID {
 		for _, m := range q.msgs {
 			c.Sys.ipc.msgBytes -= msgOverhead + len(m.text)
 		}

@@ -29,20 +29,15 @@ const (
 // openHow is struct open_how.
 type openHow struct{ Flags, Mode, Resolve uint64 }
 
-// maxOpenHow is PAGE_SIZE, the largest struct openat2 takes.
-const maxOpenHow = 4096
-
 // estaleTries is how often a path is walked again that changed under the walk.
 const estaleTries = 3
 
 func open(c *Call) (uint64, error) {
-	pathname, flags, mode := 0, c.Flags(1), c.Uint(2)
-	return c.open(unix.AT_FDCWD, pathname, buildHow(flags, mode))
+	return c.as(openat, atCwd, c.Args[0], c.Args[1], c.Args[2])
 }
 
 func creat(c *Call) (uint64, error) {
-	pathname, mode := 0, c.Uint(1)
-	return c.open(unix.AT_FDCWD, pathname, buildHow(unix.O_CREAT|unix.O_WRONLY|unix.O_TRUNC, mode))
+	return c.as(openat, atCwd, c.Args[0], unix.O_CREAT|unix.O_WRONLY|unix.O_TRUNC, c.Args[1])
 }
 
 func openat(c *Call) (uint64, error) {
@@ -52,22 +47,11 @@ func openat(c *Call) (uint64, error) {
 
 func openat2(c *Call) (uint64, error) {
 	dirfd, pathname, how, size := c.FD(0), 1, c.Addr(2), c.Size(3)
-	switch {
-	case size < 24:
-		return 0, unix.EINVAL
-	case size > maxOpenHow:
-		return 0, unix.E2BIG
-	}
-	p := make([]byte, size)
-	if err := c.Read(how, p); err != nil {
+	const first = 24 // OPEN_HOW_SIZE_VER0
+	var h openHow
+	if err := c.readStruct(how, size, first, &h); err != nil {
 		return 0, err
 	}
-	for _, b := range p[24:] {
-		if b != 0 {
-			return 0, unix.E2BIG
-		}
-	}
-	h := openHow{leUint64(p), leUint64(p[8:]), leUint64(p[16:])}
 	if h.Flags&unix.O_PATH == 0 {
 		h.Flags |= oLargefile
 	}
@@ -139,8 +123,7 @@ func (c *Call) open(dirfd, pathname int, how openHow) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	fd, err := c.Task.InstallFD(d, 0, how.Flags&unix.O_CLOEXEC != 0)
-	return uint64(fd), err
+	return c.install(d, how.Flags&unix.O_CLOEXEC != 0)
 }
 
 // opening is one open(2) under way.
@@ -182,9 +165,8 @@ func (o *opening) open(dirfd int, path string, resolve uint64) (*fdtable.Descrip
 
 // create is the O_CREAT part of fs/namei.c:open_last_lookups.
 func (o *opening) create(f vfs.Found, exclusive bool) (*vfs.Dentry, error) {
-	named := f.Name != "" && f.Name != "." && f.Name != ".."
 	switch {
-	case f.Slash && named:
+	case f.Slash && !special(f.Name):
 		return nil, unix.EISDIR
 	case f.Dentry != nil && exclusive:
 		return nil, unix.EEXIST
@@ -274,18 +256,13 @@ func (o *opening) describe(e *vfs.Dentry, regular bool) (*fdtable.Description, e
 	return d, nil
 }
 
-// memfd_create(2)'s flags that package unix lacks, and its bounds (mm/memfd.c).
-const (
-	memfdNoexecSeal = 8
-	memfdExec       = 16
-	memfdNameMax    = unix.NAME_MAX - len("memfd:")
-	memfdSealExec   = 0x20 // F_SEAL_EXEC
-)
+// memfdNameMax is MFD_NAME_MAX_LEN of mm/memfd.c.
+const memfdNameMax = unix.NAME_MAX - len("memfd:")
 
 func memfd_create(c *Call) (uint64, error) {
 	name, flags := c.Addr(0), c.Flags(1)
-	const known = unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING | memfdNoexecSeal | memfdExec
-	if flags&^known != 0 || flags&memfdNoexecSeal != 0 && flags&memfdExec != 0 {
+	const known = unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING | unix.MFD_NOEXEC_SEAL | unix.MFD_EXEC
+	if flags&^known != 0 || flags&unix.MFD_NOEXEC_SEAL != 0 && flags&unix.MFD_EXEC != 0 {
 		return 0, unix.EINVAL
 	}
 	label, err := c.String(name, memfdNameMax+1)
@@ -299,11 +276,11 @@ func memfd_create(c *Call) (uint64, error) {
 		return 0, unix.ENOSYS
 	}
 	mode, seals := uint32(0o777), unix.F_SEAL_SEAL
-	if flags&(unix.MFD_ALLOW_SEALING|memfdNoexecSeal) != 0 {
+	if flags&(unix.MFD_ALLOW_SEALING|unix.MFD_NOEXEC_SEAL) != 0 {
 		seals = 0
 	}
-	if flags&memfdNoexecSeal != 0 {
-		mode, seals = 0o666, memfdSealExec
+	if flags&unix.MFD_NOEXEC_SEAL != 0 {
+		mode, seals = 0o666, unix.F_SEAL_EXEC
 	}
 	cred := c.Task.Access()
 	e, err := vfs.NewMemFile(c.Sys.Shm, "/memfd:"+label+" (deleted)", mode, vfs.Owner{UID: cred.UID, GID: cred.GID}, seals)
@@ -316,6 +293,5 @@ func memfd_create(c *Call) (uint64, error) {
 	}
 	d := fdtable.NewDescription(file, e, unix.O_RDWR|oLargefile)
 	d.Uncounted = true
-	fd, err := c.Task.InstallFD(d, 0, flags&unix.MFD_CLOEXEC != 0)
-	return uint64(fd), err
+	return c.install(d, flags&unix.MFD_CLOEXEC != 0)
 }

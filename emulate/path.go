@@ -11,6 +11,9 @@ import (
 	"oubliette/fdtable"
 )
 
+// atCwd is AT_FDCWD as an argument.
+const atCwd = 1<<64 + unix.AT_FDCWD
+
 // pathArg reads argument i as the path of an *at call. The empty path is ENOENT
 // without AT_EMPTY_PATH in flags (fs/namei.c:getname_flags). EFAULT,
 // ENAMETOOLONG.

@@ -8,13 +8,6 @@ import (
 	"oubliette/fdtable"
 )
 
-// Flags of pidfd_send_signal(2).
-const (
-	pidfdSignalThread = 1 << iota
-	pidfdSignalThreadGroup
-	pidfdSignalProcessGroup
-)
-
 // pidFD is a descriptor of a process (fs/pidfs.c), which is readable from its end
 // on.
 type pidFD struct{ p *Process }
@@ -36,13 +29,9 @@ func (f *pidFD) Queue() *fdtable.Queue { return &f.p.ended }
 
 // pidFD is argument i as the descriptor of a process. EBADF.
 func (c *Call) pidFD(i int) (*Process, *fdtable.Description, error) {
-	d, err := c.Task.FDs.Get(c.FD(i))
+	f, d, err := fileOf[*pidFD](c.Task, c.FD(i), unix.EBADF)
 	if err != nil {
 		return nil, nil, err
-	}
-	f, ok := d.File.(*pidFD)
-	if !ok {
-		return nil, nil, unix.EBADF
 	}
 	return f.p, d, nil
 }
@@ -78,7 +67,7 @@ func pidfd_open(c *Call) (uint64, error) {
 func pidfd_send_signal(c *Call) (uint64, error) {
 	sig, uinfo, flags, t := c.Int(1), c.Addr(2), c.Flags(3), c.Task
 	switch flags {
-	case 0, pidfdSignalThread, pidfdSignalThreadGroup, pidfdSignalProcessGroup:
+	case 0, unix.PIDFD_SIGNAL_THREAD, unix.PIDFD_SIGNAL_THREAD_GROUP, unix.PIDFD_SIGNAL_PROCESS_GROUP:
 	default:
 		return 0, unix.EINVAL
 	}
@@ -91,11 +80,11 @@ func pidfd_send_signal(c *Call) (uint64, error) {
 		return 0, unix.EBADF
 	}
 	info := c.userSignal(sig, siUser)
-	if flags == pidfdSignalThread {
+	if flags == unix.PIDFD_SIGNAL_THREAD {
 		info.Code = siTkill
 	}
 	if uinfo != 0 {
-		self := p.PID == t.TID && flags != pidfdSignalProcessGroup
+		self := p.PID == t.TID && flags != unix.PIDFD_SIGNAL_PROCESS_GROUP
 		number := 0
 		if info, number, err = c.queuedSignal(uinfo, true); err == nil && number != sig {
 			err = unix.EINVAL
@@ -109,14 +98,14 @@ func pidfd_send_signal(c *Call) (uint64, error) {
 	}
 	info.Number = sig
 	switch {
-	case flags == pidfdSignalProcessGroup:
+	case flags == unix.PIDFD_SIGNAL_PROCESS_GROUP:
 		if sig < 0 || sig > maxSignal {
 			return 0, unix.EINVAL
 		}
 		return 0, c.signalProcesses(info, func(o *Process) bool { return o.PGID == p.PID })
 	case p.state == reaped:
 		return 0, unix.ESRCH
-	case flags == pidfdSignalThread:
+	case flags == unix.PIDFD_SIGNAL_THREAD:
 		return 0, c.sendThread(0, p.PID, info)
 	case sig < 0 || sig > maxSignal:
 		return 0, unix.EINVAL
@@ -146,8 +135,7 @@ func pidfd_getfd(c *Call) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	n, err := c.Task.InstallFD(d.Retain(), 0, true)
-	return uint64(n), err
+	return c.install(d.Retain(), true)
 }
 
 // clonePIDFD is CLONE_PIDFD: the descriptor is in the parent's table and its
@@ -159,9 +147,7 @@ func (c *Call) clonePIDFD(addr uint64, clone func(made func(*Task)) error) error
 		return err
 	}
 	d, _ := t.FDs.Get(int(fd))
-	var number [4]byte
-	putLeUint32(number[:], uint32(fd))
-	if err = c.Write(addr, number[:]); err == nil {
+	if err = c.WriteValue(addr, int32(fd)); err == nil {
 		err = clone(func(child *Task) { f.p = child.Process })
 	}
 	if now, _ := t.FDs.Get(int(fd)); err != nil && err != ErrGone && now == d {

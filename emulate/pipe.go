@@ -381,7 +381,4 @@ func pipe2(c *Call) (uint64, error) {
 	return 0, err
 }
 
-func pipeCall(c *Call) (uint64, error) {
-	c.Args[1] = 0
-	return pipe2(c)
-}
+func pipeCall(c *Call) (uint64, error) { return c.as(pipe2, c.Args[0]) }

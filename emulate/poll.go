@@ -21,6 +21,19 @@ func (t *Task) opened(fd int) (*fdtable.Description, error) {
 	return d, err
 }
 
+// fileOf is open file fd as one of kind F, and its description. EBADF; other: it is
+// of another kind.
+func fileOf[F any](t *Task, fd int, other unix.Errno) (f F, d *fdtable.Description, err error) {
+	if d, err = t.opened(fd); err != nil {
+		return f, nil, err
+	}
+	f, ok := d.File.(F)
+	if !ok {
+		return f, nil, other
+	}
+	return f, d, nil
+}
+
 // WithSignalMask does fn under another signal mask, as one step: what ppoll(2)
 // and its like promise. If fn is interrupted the mask is still there for the
 // signal's delivery, whose frame brings back the old one.
@@ -68,9 +81,6 @@ func (c *Call) readMask(addr, size uint64) (*uint64, error) {
 	return &mask, nil
 }
 
-// validTime is timespec64_valid of a timespec's two fields.
-func validTime(t [2]int64) bool { return t[0] >= 0 && t[1] >= 0 && t[1] < 1e9 }
-
 // sleep is how long poll(2) and its like wait: until deadline, unless zero.
 type sleep struct {
 	deadline Deadline // 0 never
@@ -83,17 +93,17 @@ func (c *Call) sleepFor(addr uint64, unit int64) (sleep, error) {
 	if addr == 0 {
 		return sleep{}, nil
 	}
-	var t [2]int64
+	var t unix.Timespec
 	if err := c.ReadValue(addr, &t); err != nil {
 		return sleep{}, err
 	}
 	if unit == 1000 { // fs/select.c:kern_select
-		t = [2]int64{t[0] + t[1]/1e6, t[1] % 1e6 * 1000}
+		t = unix.Timespec{Sec: t.Sec + t.Nsec/1e6, Nsec: t.Nsec % 1e6 * 1000}
 	}
-	if !validTime(t) {
+	if !validTimespec(t) {
 		return sleep{}, unix.EINVAL
 	}
-	return sleep{c.Sys.After(timespecDuration(t[0], t[1])), t == [2]int64{}}, nil
+	return sleep{c.Sys.After(time.Duration(nanoseconds(t))), t == unix.Timespec{}}, nil
 }
 
 // remaining writes what is left of the sleep to where it was read, as

@@ -191,11 +191,11 @@ func timer_settime(c *Call) (uint64, error) {
 	if newValue == 0 {
 		return 0, unix.EINVAL
 	}
-	var set itimerspec
+	var set unix.ItimerSpec
 	if err := c.ReadValue(newValue, &set); err != nil {
 		return 0, err
 	}
-	if !set.valid() {
+	if !validTimer(set) {
 		return 0, unix.EINVAL
 	}
 	t, err := c.timer0()
@@ -239,18 +239,14 @@ func timer_delete(c *Call) (uint64, error) {
 	return 0, nil
 }
 
-// itimerval is struct itimerval: seconds and microseconds.
-type itimerval struct{ Interval, Value [2]int64 }
-
 // realTimer is ITIMER_REAL as getitimer(2) tells it. One that is just due shows
 // a microsecond, for 0 would mean that there is none.
-func (pt *processTimers) realTimer() itimerval {
+func (pt *processTimers) realTimer() unix.Itimerval {
 	left := pt.real.left()
 	if pt.real.next != 0 {
 		left = max(left, 1000)
 	}
-	i := pt.real.interval
-	return itimerval{[2]int64{i / 1e9, i % 1e9 / 1e3}, [2]int64{left / 1e9, left % 1e9 / 1e3}}
+	return unix.Itimerval{Interval: unix.NsecToTimeval(pt.real.interval), Value: unix.NsecToTimeval(left)}
 }
 
 func getitimer(c *Call) (uint64, error) {
@@ -266,20 +262,20 @@ func setitimer(c *Call) (uint64, error) {
 	if which != unix.ITIMER_REAL {
 		return c.Kernel()
 	}
-	var v itimerval
+	var v unix.Itimerval
 	if newValue != 0 {
 		if err := c.ReadValue(newValue, &v); err != nil {
 			return 0, err
 		}
 	}
-	if v.Value[1] >= 1e6 || v.Interval[1] >= 1e6 || !validTime(v.Value) || !validTime(v.Interval) {
+	valid := func(t unix.Timeval) bool { return t.Sec >= 0 && t.Usec >= 0 && t.Usec < 1e6 }
+	if !valid(v.Value) || !valid(v.Interval) {
 		return 0, unix.EINVAL
 	}
 	pt := c.timers()
 	old := pt.realTimer()
-	v.Value[1] *= 1e3
-	v.Interval[1] *= 1e3
-	pt.real.setTo(itimerspec(v), unix.CLOCK_MONOTONIC, false)
+	pt.real.setTo(unix.ItimerSpec{Interval: unix.Timespec{Sec: v.Interval.Sec, Nsec: v.Interval.Usec * 1e3},
+		Value: unix.Timespec{Sec: v.Value.Sec, Nsec: v.Value.Usec * 1e3}}, unix.CLOCK_MONOTONIC, false)
 	if oldValue != 0 {
 		return 0, c.WriteValue(oldValue, old)
 	}
@@ -290,9 +286,9 @@ func alarm(c *Call) (uint64, error) {
 	seconds := c.Uint(0)
 	pt := c.timers()
 	old := pt.realTimer().Value
-	pt.real.setTo(itimerspec{Value: [2]int64{int64(seconds), 0}}, unix.CLOCK_MONOTONIC, false)
-	if old[0] == 0 && old[1] > 0 || old[1] >= 5e5 {
-		old[0]++
+	pt.real.setTo(unix.ItimerSpec{Value: unix.Timespec{Sec: int64(seconds)}}, unix.CLOCK_MONOTONIC, false)
+	if old.Sec == 0 && old.Usec > 0 || old.Usec >= 5e5 {
+		old.Sec++
 	}
-	return uint64(old[0]), nil
+	return uint64(old.Sec), nil
 }

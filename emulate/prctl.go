@@ -4,6 +4,7 @@ package emulate
 
 import (
 	"bytes"
+	"cmp"
 
 	"golang.org/x/sys/unix"
 
@@ -54,18 +55,15 @@ func (c *Call) prctlGet(option int, addr uint64) (uint64, error) {
 	case unix.PR_GET_PDEATHSIG:
 		return 0, c.WriteValue(addr, int32(t.DeathSignal))
 	case unix.PR_GET_DUMPABLE:
-		return flag(!p.Attr.Undumpable), nil
+		return oneIf(!p.Attr.Undumpable), nil
 	case unix.PR_GET_NO_NEW_PRIVS:
-		return flag(t.Attr.NoNewPrivs), nil
+		return oneIf(t.Attr.NoNewPrivs), nil
 	case unix.PR_GET_CHILD_SUBREAPER:
-		return 0, c.WriteValue(addr, uint32(flag(p.Subreaper)))
+		return 0, c.WriteValue(addr, uint32(oneIf(p.Subreaper)))
 	case unix.PR_GET_THP_DISABLE:
-		return flag(p.Attr.NoHugePages), nil
+		return oneIf(p.Attr.NoHugePages), nil
 	case unix.PR_GET_TIMERSLACK:
-		if t.Attr.TimerSlack == 0 {
-			return timerSlack, nil
-		}
-		return t.Attr.TimerSlack, nil
+		return cmp.Or(t.Attr.TimerSlack, timerSlack), nil
 	case unix.PR_GET_TSC:
 		return 0, c.WriteValue(addr, int32(unix.PR_TSC_ENABLE))
 	case unix.PR_GET_TIMING, unix.PR_GET_SECCOMP, unix.PR_GET_MDWE:
@@ -115,13 +113,6 @@ func (c *Call) prctlSet(option int, arg2 uint64) error {
 	return nil
 }
 
-func flag(on bool) uint64 {
-	if on {
-		return 1
-	}
-	return 0
-}
-
 // prctlName is PR_SET_NAME and PR_GET_NAME: 16 bytes, the last one 0.
 func (c *Call) prctlName(set bool, addr uint64) error {
 	var name [commLen + 1]byte
@@ -150,7 +141,7 @@ func (c *Call) prctlCaps(option int, arg2, arg3, rest uint64) (uint64, error) {
 	s := k.Capabilities()
 	switch option {
 	case unix.PR_GET_KEEPCAPS:
-		return flag(*bits&secKeepCaps != 0), nil
+		return oneIf(*bits&secKeepCaps != 0), nil
 	case unix.PR_SET_KEEPCAPS:
 		if arg2 > 1 {
 			return 0, unix.EINVAL
@@ -174,7 +165,7 @@ func (c *Call) prctlCaps(option int, arg2, arg3, rest uint64) (uint64, error) {
 		k.setCaps(s) // from now on they follow the ids as the bits say
 		return 0, nil
 	case unix.PR_CAPBSET_READ:
-		if arg2 > lastCap {
+		if arg2 > unix.CAP_LAST_CAP {
 			return 0, unix.EINVAL
 		}
 		return s.Bounding >> arg2 & 1, nil
@@ -182,7 +173,7 @@ func (c *Call) prctlCaps(option int, arg2, arg3, rest uint64) (uint64, error) {
 		if !k.Capable(unix.CAP_SETPCAP) {
 			return 0, unix.EPERM
 		}
-		if arg2 > lastCap {
+		if arg2 > unix.CAP_LAST_CAP {
 			return 0, unix.EINVAL
 		}
 		s.Bounding &^= 1 << arg2
@@ -202,13 +193,13 @@ func (c *Call) capAmbient(s Caps, op, capability, rest uint64) (uint64, error) {
 		k.setCaps(s)
 		return 0, nil
 	}
-	if rest != 0 || capability > lastCap {
+	if rest != 0 || capability > unix.CAP_LAST_CAP {
 		return 0, unix.EINVAL
 	}
 	bit := uint64(1) << capability
 	switch op {
 	case unix.PR_CAP_AMBIENT_IS_SET:
-		return flag(s.Ambient&bit != 0), nil
+		return oneIf(s.Ambient&bit != 0), nil
 	case unix.PR_CAP_AMBIENT_RAISE:
 		const noAmbientRaise = 1 << 6
 		if s.Permitted&bit == 0 || s.Inheritable&bit == 0 || c.Task.Attr.SecureBits&noAmbientRaise != 0 {

@@ -70,8 +70,7 @@ func setpriority(c *Call) (uint64, error) {
 // effect in what is shown only, and so does what a capability allows that the
 // caller has in the jail and not of the host.
 func (c *Call) setNice(t *Task, nice int) error {
-	e := c.Task.Cred.EUID
-	if e != t.Cred.EUID && e != t.Cred.RUID && !c.Task.Cred.Capable(unix.CAP_SYS_NICE) {
+	if !c.Task.owns(t) {
 		return unix.EPERM
 	}
 	if nice < t.Attr.Nice && !c.canNice(t, nice) {

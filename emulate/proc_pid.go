@@ -142,7 +142,7 @@ func (k *proc) pidRow() *procRow {
 		})},
 		&procRow{name: "timers", mode: 0o444, text: says("")},
 		&procRow{name: "timerslack_ns", mode: 0o666, write: setTimerSlack, text: prints(func(t *Task) string {
-			return fmt.Sprintf("%d\n", cmp.Or(t.Attr.TimerSlack, 50_000))
+			return fmt.Sprintf("%d\n", cmp.Or(t.Attr.TimerSlack, timerSlack))
 		})})
 	return &procRow{mode: unix.S_IFDIR | 0o555, rows: rows}
 }

@@ -39,7 +39,7 @@ func (k *proc) sysRows() []*procRow {
 			is("protected_fifos", 0), is("protected_hardlinks", 0), is("protected_regular", 0), is("protected_symlinks", 0),
 			is("suid_dumpable", 0)),
 		dir("kernel",
-			is("cap_last_cap", lastCap), is("core_pattern", "core"), is("core_uses_pid", 0), is("dmesg_restrict", 1),
+			is("cap_last_cap", unix.CAP_LAST_CAP), is("core_pattern", "core"), is("core_uses_pid", 0), is("dmesg_restrict", 1),
 			name("domainname", &s.Domain, s.domain),
 			name("hostname", &s.Hostname, func() string { return s.Hostname }),
 			is("io_uring_disabled", 2), is("kptr_restrict", 2), is("msgmax", 8192), is("msgmnb", 16384), is("msgmni", 32000),

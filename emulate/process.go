@@ -42,12 +42,17 @@ func (s *System) Process(pid int) *Process { return s.processes[pid] }
 
 // Processes returns all processes in ascending order of pid.
 func (s *System) Processes() []*Process {
-	all := make([]*Process, 0, len(s.processes))
+	return slices.SortedFunc(maps.Values(s.processes), func(a, b *Process) int { return a.PID - b.PID })
+}
+
+// anyProcess reports that there is a process as is says, zombies included.
+func (s *System) anyProcess(is func(*Process) bool) bool {
 	for _, p := range s.processes {
-		all = append(all, p)
+		if is(p) {
+			return true
+		}
 	}
-	slices.SortFunc(all, func(a, b *Process) int { return a.PID - b.PID })
-	return all
+	return false
 }
 
 // Tasks is how many threads are alive.
@@ -67,12 +72,7 @@ func (s *System) newPID() int {
 }
 
 func (s *System) groupInUse(id int) bool {
-	for _, p := range s.processes {
-		if p.PGID == id || p.SID == id {
-			return true
-		}
-	}
-	return false
+	return s.anyProcess(func(p *Process) bool { return p.PGID == id || p.SID == id })
 }
 
 // Leader is the process's main thread, or any other once that is gone; nil for

@@ -239,22 +239,9 @@ func (n *ptsNode) Open(flags int) (fdtable.File, error) { return n.pty.openSlave
 
 // SetAttr is [vfs.AttrSetter]: grantpt(3), mesg(1).
 func (n *ptsNode) SetAttr(c vfs.Change) error {
-	a := &n.attr
-	set(&a.UID, c.UID)
-	set(&a.GID, c.GID)
-	set(&a.Atime, c.Atime)
-	set(&a.Mtime, c.Mtime)
-	if c.Mode != nil {
-		a.Mode = a.Mode&unix.S_IFMT | *c.Mode&0o7777
-	}
-	a.Ctime = unix.NsecToTimespec(n.pty.s.realtime())
+	change(&n.attr, c)
+	n.attr.Ctime = unix.NsecToTimespec(n.pty.s.realtime())
 	return nil
-}
-
-func set[T any](at *T, v *T) {
-	if v != nil {
-		*at = *v
-	}
 }
 
 // ptsRoot is the root of devpts: ptmx, and the slaves whose master is open.

@@ -9,8 +9,6 @@ import (
 )
 
 const (
-	grndNonblock, grndRandom, grndInsecure = 1, 2, 4 // include/uapi/linux/random.h
-
 	// maxRW is MAX_RW_COUNT of include/linux/fs.h, the most one call moves.
 	maxRW = 0x7ffff000
 	// randomChunk is how much is made before other tasks have their turn.
@@ -21,8 +19,8 @@ const (
 
 func getrandom(c *Call) (uint64, error) {
 	buf, buflen, flags := c.Addr(0), c.Size(1), c.Flags(2)
-	if flags&^(grndNonblock|grndRandom|grndInsecure) != 0 ||
-		flags&(grndRandom|grndInsecure) == grndRandom|grndInsecure {
+	if flags&^(unix.GRND_NONBLOCK|unix.GRND_RANDOM|unix.GRND_INSECURE) != 0 ||
+		flags&(unix.GRND_RANDOM|unix.GRND_INSECURE) == unix.GRND_RANDOM|unix.GRND_INSECURE {
 		return 0, unix.EINVAL
 	}
 	buflen = min(buflen, maxRW)

@@ -11,12 +11,6 @@ import (
 	"oubliette/fdtable"
 )
 
-// Flags of preadv2(2) and pwritev2(2) that package unix lacks.
-const (
-	rwfNoAppend = 0x20
-	rwfNoSignal = 0x100
-)
-
 func read(c *Call) (uint64, error) {
 	fd, buf, count := c.FD(0), c.Addr(1), c.Size(2)
 	return c.readInto(fd, buf, count, -1)
@@ -92,29 +86,26 @@ func (c *Call) writable(fd int, offset int64) (*fdtable.Description, error) {
 	return d, nil
 }
 
+// ownOffset is the offset of preadv2(2) and pwritev2(2) that means the description's.
+const ownOffset = 1<<64 - 1
+
 func readv(c *Call) (uint64, error) {
-	fd, iov, iovcnt := c.FD(0), c.Addr(1), c.Uint(2)
-	return c.readVector(fd, iov, iovcnt, -1, 0)
+	return c.as(preadv2, c.Args[0], c.Args[1], c.Args[2], ownOffset)
 }
 
 func preadv(c *Call) (uint64, error) {
-	fd, iov, iovcnt, offset := c.FD(0), c.Addr(1), c.Uint(2), c.Long(3)
-	if offset < 0 {
+	if offset := c.Long(3); offset < 0 {
 		return 0, unix.EINVAL
 	}
-	return c.readVector(fd, iov, iovcnt, offset, 0)
+	return c.as(preadv2, c.Args[0], c.Args[1], c.Args[2], c.Args[3])
 }
 
+// preadv2 is fs/read_write.c:vfs_readv.
 func preadv2(c *Call) (uint64, error) {
 	fd, iov, iovcnt, offset, flags := c.FD(0), c.Addr(1), c.Uint(2), c.Long(3), c.Flags(5)
 	if offset < -1 {
 		return 0, unix.EINVAL
 	}
-	return c.readVector(fd, iov, iovcnt, offset, flags)
-}
-
-// readVector is fs/read_write.c:vfs_readv.
-func (c *Call) readVector(fd int, iov uint64, iovcnt uint32, offset int64, flags int) (uint64, error) {
 	d, err := c.readable(fd, offset)
 	if err != nil {
 		return 0, err
@@ -137,11 +128,11 @@ func (c *Call) readVector(fd int, iov uint64, iovcnt uint32, offset int64, flags
 // atomic nor uncached writes.
 func rwFlags(flags int) error {
 	const known = unix.RWF_HIPRI | unix.RWF_DSYNC | unix.RWF_SYNC | unix.RWF_NOWAIT | unix.RWF_APPEND |
-		rwfNoAppend | rwfNoSignal
+		unix.RWF_NOAPPEND | unix.RWF_NOSIGNAL
 	if flags&^known != 0 {
 		return unix.EOPNOTSUPP
 	}
-	if flags&unix.RWF_APPEND != 0 && flags&rwfNoAppend != 0 {
+	if flags&unix.RWF_APPEND != 0 && flags&unix.RWF_NOAPPEND != 0 {
 		return unix.EINVAL
 	}
 	return nil

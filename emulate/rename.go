@@ -11,23 +11,17 @@ import (
 )
 
 func rename(c *Call) (uint64, error) {
-	oldpath, newpath := 0, 1
-	return c.renameAt(unix.AT_FDCWD, oldpath, unix.AT_FDCWD, newpath, 0)
+	return c.as(renameat2, atCwd, c.Args[0], atCwd, c.Args[1])
 }
 
 func renameat(c *Call) (uint64, error) {
-	olddirfd, oldpath, newdirfd, newpath := c.FD(0), 1, c.FD(2), 3
-	return c.renameAt(olddirfd, oldpath, newdirfd, newpath, 0)
+	return c.as(renameat2, c.Args[0], c.Args[1], c.Args[2], c.Args[3])
 }
 
+// renameat2 is fs/namei.c:do_renameat2. RENAME_WHITEOUT is EINVAL, as on a file
+// system that has no whiteouts.
 func renameat2(c *Call) (uint64, error) {
 	olddirfd, oldpath, newdirfd, newpath, flags := c.FD(0), 1, c.FD(2), 3, c.Uint(4)
-	return c.renameAt(olddirfd, oldpath, newdirfd, newpath, flags)
-}
-
-// renameAt is fs/namei.c:do_renameat2. RENAME_WHITEOUT is EINVAL, as on a file
-// system that has no whiteouts.
-func (c *Call) renameAt(olddirfd, oldpath, newdirfd, newpath int, flags uint32) (uint64, error) {
 	if flags&^(unix.RENAME_NOREPLACE|unix.RENAME_EXCHANGE) != 0 ||
 		flags == unix.RENAME_NOREPLACE|unix.RENAME_EXCHANGE {
 		return 0, unix.EINVAL

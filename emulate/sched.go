@@ -3,34 +3,28 @@
 package emulate
 
 import (
+	"cmp"
 	"encoding/binary"
 	"math/bits"
 
 	"golang.org/x/sys/unix"
 )
 
-// Scheduling policies of include/uapi/linux/sched.h. A guest may be an ordinary,
-// batch or idle task; what would take CPU time from the host's other work is
+// maxRTPriority is the highest priority of SCHED_FIFO and SCHED_RR. A guest may be an
+// ordinary, batch or idle task; what would take CPU time from the host's other work is
 // EPERM, as for any process without CAP_SYS_NICE.
-const (
-	schedOther, schedFIFO, schedRR, schedBatch      = 0, 1, 2, 3
-	schedIdle, schedDeadline                        = 5, 6
-	schedResetOnFork                                = 0x40000000
-	maxRTPriority                                   = 99
-	flagResetOnFork, flagKeepPolicy, flagKeepParams = 1, 8, 16
-	allSchedFlags                                   = 0x7f
-)
+const maxRTPriority = 99
 
 // schedSlice is the slice of an ordinary task, in ns: what sched_rr_get_interval
 // and sched_getattr show.
 const schedSlice = 3_000_000
 
-// targetTask is the task argument i names; a negative pid is EINVAL.
-func (c *Call) targetTask(i int) (*Task, error) {
-	if c.Int(i) < 0 {
+// targetTask is the task argument 0 names; a negative pid is EINVAL.
+func (c *Call) targetTask() (*Task, error) {
+	if c.Int(0) < 0 {
 		return nil, unix.EINVAL
 	}
-	return c.taskArg(c.Int(i))
+	return c.taskArg(c.Int(0))
 }
 
 // owns is kernel/sched/syscalls.c:check_same_owner with CAP_SYS_NICE.
@@ -112,13 +106,13 @@ func rseq(c *Call) (uint64, error) {
 }
 
 func sched_getscheduler(c *Call) (uint64, error) {
-	t, err := c.targetTask(0)
+	t, err := c.targetTask()
 	if err != nil {
 		return 0, err
 	}
 	policy := uint64(t.Attr.Policy)
 	if t.Attr.ResetOnFork {
-		policy |= schedResetOnFork
+		policy |= unix.SCHED_RESET_ON_FORK
 	}
 	return policy, nil
 }
@@ -128,8 +122,7 @@ func sched_getparam(c *Call) (uint64, error) {
 	if param == 0 {
 		return 0, unix.EINVAL
 	}
-	t, err := c.targetTask(0)
-	if err != nil || t == nil {
+	if _, err := c.targetTask(); err != nil {
 		return 0, err
 	}
 	return 0, c.WriteValue(param, int32(0))
@@ -158,24 +151,14 @@ func (c *Call) setScheduler(policy int, param uint64) error {
 	if err != nil {
 		return err
 	}
-	a := schedAttr{Policy: uint32(policy &^ schedResetOnFork), Priority: uint32(priority), Nice: int32(t.Attr.Nice)}
+	a := unix.SchedAttr{Policy: uint32(policy &^ unix.SCHED_RESET_ON_FORK), Priority: uint32(priority), Nice: int32(t.Attr.Nice)}
 	if policy == -1 {
-		a.Flags, a.Policy = flagKeepPolicy, uint32(t.Attr.Policy)
+		a.Flags, a.Policy = unix.SCHED_FLAG_KEEP_POLICY, uint32(t.Attr.Policy)
 	}
-	if policy&schedResetOnFork != 0 && policy != -1 || policy == -1 && t.Attr.ResetOnFork {
-		a.Flags |= flagResetOnFork
+	if policy&unix.SCHED_RESET_ON_FORK != 0 && policy != -1 || policy == -1 && t.Attr.ResetOnFork {
+		a.Flags |= unix.SCHED_FLAG_RESET_ON_FORK
 	}
 	return c.setSched(t, a)
-}
-
-// schedAttr is struct sched_attr.
-type schedAttr struct {
-	Size, Policy              uint32
-	Flags                     uint64
-	Nice                      int32
-	Priority                  uint32
-	Runtime, Deadline, Period uint64
-	UtilMin, UtilMax          uint32
 }
 
 const (
@@ -184,23 +167,23 @@ const (
 )
 
 // setSched is kernel/sched/syscalls.c:__sched_setscheduler.
-func (c *Call) setSched(t *Task, a schedAttr) error {
-	realtime := a.Policy == schedFIFO || a.Policy == schedRR
-	known := realtime || a.Policy <= schedBatch || a.Policy == schedIdle || a.Policy == schedDeadline
+func (c *Call) setSched(t *Task, a unix.SchedAttr) error {
+	realtime := a.Policy == unix.SCHED_FIFO || a.Policy == unix.SCHED_RR
+	known := realtime || a.Policy <= unix.SCHED_BATCH || a.Policy == unix.SCHED_IDLE || a.Policy == unix.SCHED_DEADLINE
 	switch {
-	case !known, a.Flags&^allSchedFlags != 0, a.Priority > maxRTPriority,
+	case !known, a.Flags&^unix.SCHED_FLAG_ALL != 0, a.Priority > maxRTPriority,
 		realtime != (a.Priority != 0),
-		a.Policy == schedDeadline && (a.Deadline == 0 || a.Runtime < 1024 || a.Deadline < a.Runtime):
+		a.Policy == unix.SCHED_DEADLINE && (a.Deadline == 0 || a.Runtime < 1024 || a.Deadline < a.Runtime):
 		return unix.EINVAL
-	case realtime, a.Policy == schedDeadline,
+	case realtime, a.Policy == unix.SCHED_DEADLINE,
 		!c.Task.owns(t),
-		t.Attr.ResetOnFork && a.Flags&flagResetOnFork == 0 && !c.Task.Cred.Capable(unix.CAP_SYS_NICE),
-		a.Policy != schedIdle && int(a.Nice) < t.Attr.Nice && !c.canNice(t, int(a.Nice)),
-		t.Attr.Policy == schedIdle && a.Policy != schedIdle && !c.canNice(t, t.Attr.Nice):
+		t.Attr.ResetOnFork && a.Flags&unix.SCHED_FLAG_RESET_ON_FORK == 0 && !c.Task.Cred.Capable(unix.CAP_SYS_NICE),
+		a.Policy != unix.SCHED_IDLE && int(a.Nice) < t.Attr.Nice && !c.canNice(t, int(a.Nice)),
+		t.Attr.Policy == unix.SCHED_IDLE && a.Policy != unix.SCHED_IDLE && !c.canNice(t, t.Attr.Nice):
 		return unix.EPERM
 	}
-	t.Attr.Policy, t.Attr.ResetOnFork = int(a.Policy), a.Flags&flagResetOnFork != 0
-	if a.Flags&flagKeepParams == 0 && a.Policy != schedIdle {
+	t.Attr.Policy, t.Attr.ResetOnFork = int(a.Policy), a.Flags&unix.SCHED_FLAG_RESET_ON_FORK != 0
+	if a.Flags&unix.SCHED_FLAG_KEEP_PARAMS == 0 && a.Policy != unix.SCHED_IDLE {
 		t.Attr.Nice, t.Attr.Slice = int(a.Nice), a.Runtime
 	}
 	return nil
@@ -217,17 +200,14 @@ func sched_getattr(c *Call) (uint64, error) {
 	if attr == 0 || size > 4096 || size < schedAttrSize0 || flags != 0 {
 		return 0, unix.EINVAL
 	}
-	t, err := c.targetTask(0)
+	t, err := c.targetTask()
 	if err != nil {
 		return 0, err
 	}
-	a := schedAttr{Size: min(size, schedAttrSize), Policy: uint32(t.Attr.Policy), Nice: int32(t.Attr.Nice),
-		Runtime: t.Attr.Slice, UtilMax: 1024}
-	if a.Runtime == 0 {
-		a.Runtime = schedSlice
-	}
+	a := unix.SchedAttr{Size: min(size, schedAttrSize), Policy: uint32(t.Attr.Policy), Nice: int32(t.Attr.Nice),
+		Runtime: cmp.Or(t.Attr.Slice, schedSlice), Util_max: 1024}
 	if t.Attr.ResetOnFork {
-		a.Flags = flagResetOnFork
+		a.Flags = unix.SCHED_FLAG_RESET_ON_FORK
 	}
 	p := make([]byte, max(size, schedAttrSize))
 	_, _ = binary.Encode(p, binary.LittleEndian, a)
@@ -250,10 +230,10 @@ func sched_setattr(c *Call) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if a.Flags&flagKeepPolicy != 0 {
+	if a.Flags&unix.SCHED_FLAG_KEEP_POLICY != 0 {
 		a.Policy = uint32(t.Attr.Policy)
 	}
-	if a.Flags&flagKeepParams != 0 {
+	if a.Flags&unix.SCHED_FLAG_KEEP_PARAMS != 0 {
 		a.Nice, a.Priority = int32(t.Attr.Nice), 0
 	}
 	return 0, c.setSched(t, a)
@@ -261,7 +241,7 @@ func sched_setattr(c *Call) (uint64, error) {
 
 // schedAttrArg reads a struct sched_attr of the size it says; one that is too
 // large or too small is E2BIG, and told ours.
-func (c *Call) schedAttrArg(addr uint64) (a schedAttr, err error) {
+func (c *Call) schedAttrArg(addr uint64) (a unix.SchedAttr, err error) {
 	var size uint32
 	if err := c.ReadValue(addr, &size); err != nil {
 		return a, err
@@ -269,23 +249,16 @@ func (c *Call) schedAttrArg(addr uint64) (a schedAttr, err error) {
 	if size == 0 {
 		size = schedAttrSize0
 	}
-	p := make([]byte, max(min(size, 4096), schedAttrSize))
-	bad := size < schedAttrSize0 || size > 4096
-	if !bad {
-		if err := c.Read(addr, p[:size]); err != nil {
-			return a, err
-		}
-		for _, b := range p[schedAttrSize:] {
-			bad = bad || b != 0
-		}
-	}
-	if bad {
+	switch err := c.readStruct(addr, uint64(size), schedAttrSize0, &a); err {
+	case nil:
+	case unix.EINVAL, unix.E2BIG:
 		if err := c.WriteValue(addr, uint32(schedAttrSize)); err != nil {
 			return a, err
 		}
 		return a, unix.E2BIG
+	default:
+		return a, err
 	}
-	_, _ = binary.Decode(p, binary.LittleEndian, &a)
 	a.Nice = min(max(a.Nice, -20), 19)
 	if a.Flags&0x60 != 0 && size < schedAttrSize {
 		return a, unix.EINVAL // utilisation clamps are in the second version
@@ -298,9 +271,9 @@ func sched_get_priority_min(c *Call) (uint64, error) { return priorityBound(c.In
 
 func priorityBound(policy int, realtime uint64) (uint64, error) {
 	switch policy {
-	case schedFIFO, schedRR:
+	case unix.SCHED_FIFO, unix.SCHED_RR:
 		return realtime, nil
-	case schedOther, schedBatch, schedIdle, schedDeadline:
+	case unix.SCHED_NORMAL, unix.SCHED_BATCH, unix.SCHED_IDLE, unix.SCHED_DEADLINE:
 		return 0, nil
 	}
 	return 0, unix.EINVAL
@@ -308,7 +281,7 @@ func priorityBound(policy int, realtime uint64) (uint64, error) {
 
 func sched_rr_get_interval(c *Call) (uint64, error) {
 	tp := c.Addr(1)
-	if _, err := c.targetTask(0); err != nil {
+	if _, err := c.targetTask(); err != nil {
 		return 0, err
 	}
 	return 0, c.WriteValue(tp, unix.Timespec{Nsec: schedSlice})

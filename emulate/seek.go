@@ -10,18 +10,13 @@ import (
 	"oubliette/fdtable"
 )
 
-const (
-	seekData = 3 // SEEK_DATA and SEEK_HOLE
-	seekHole = 4
-)
-
 func lseek(c *Call) (uint64, error) {
 	fd, offset, whence := c.FD(0), c.Long(1), c.Int(2)
 	d, err := c.Task.opened(fd)
 	if err != nil {
 		return 0, err
 	}
-	if whence < 0 || whence > seekHole {
+	if whence < 0 || whence > unix.SEEK_HOLE {
 		return 0, unix.EINVAL
 	}
 	if f, ok := d.File.(fdtable.Seeker); ok {
@@ -58,14 +53,14 @@ func seekFile(d *fdtable.Description, offset int64, whence int) (int64, error) {
 		return addOffset(d.Offset, offset)
 	case unix.SEEK_END:
 		return addOffset(size, offset)
-	case seekData, seekHole:
+	case unix.SEEK_DATA, unix.SEEK_HOLE:
 		if offset < 0 || offset >= size {
 			return 0, unix.ENXIO
 		}
 		if h, ok := d.File.(fdtable.HoleSeeker); ok {
 			return h.SeekHole(offset, whence)
 		}
-		if whence == seekHole {
+		if whence == unix.SEEK_HOLE {
 			return size, nil
 		}
 	}

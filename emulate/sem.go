@@ -101,7 +101,7 @@ func (s *semSet) attempt(ops []sembuf, p *Process) (*semWait, error) {
 		switch {
 		case op.Op == 0 && sem.value != 0 || result < 0:
 			back(i)
-			if op.Flg&ipcNowait != 0 {
+			if op.Flg&unix.IPC_NOWAIT != 0 {
 				return nil, unix.EAGAIN
 			}
 			return &semWait{op.Num, op.Op == 0}, nil
@@ -174,10 +174,7 @@ func (s *semSet) commit(ops []sembuf, p *Process, now int64) {
 	}
 }
 
-func semop(c *Call) (uint64, error) {
-	c.Args[3] = 0
-	return semtimedop(c)
-}
+func semop(c *Call) (uint64, error) { return c.as(semtimedop, c.Args[0], c.Args[1], c.Args[2]) }
 
 func semtimedop(c *Call) (uint64, error) {
 	semid, sops, nsops, timeout := c.Int(0), c.Addr(1), c.Uint(2), c.Addr(3)
@@ -279,16 +276,9 @@ func semctl(c *Call) (uint64, error) {
 	}
 	set := o.(*semSet)
 	switch cmd {
-	case ipcStat, semStat, semStatAny:
-		if err := c.ipcAccess(&set.ipcEntry, readBits); err != nil && cmd != semStatAny {
-			return 0, err
-		}
-		id := uint64(set.id)
-		if cmd == ipcStat {
-			id = 0
-		}
-		return id, c.WriteValue(arg, semidDS{Perm: set.perm, Otime: set.otime, Ctime: set.ctime, Nsems: uint64(len(set.sems))})
-	case ipcSet, ipcRmid:
+	case unix.IPC_STAT, semStat, semStatAny:
+		return c.ipcTell(&set.ipcEntry, cmd, semStatAny, arg, semidDS{Perm: set.perm, Otime: set.otime, Ctime: set.ctime, Nsems: uint64(len(set.sems))})
+	case unix.IPC_SET, unix.IPC_RMID:
 		return 0, c.semOwn(set, cmd, arg)
 	case semGetAll, semSetAll, semSetVal, semGetVal, semGetPID, semGetNCnt, semGetZCnt:
 		return c.semValues(set, semnum, cmd, arg)
@@ -299,7 +289,7 @@ func semctl(c *Call) (uint64, error) {
 // semOwn is IPC_SET and IPC_RMID.
 func (c *Call) semOwn(set *semSet, cmd int, arg uint64) error {
 	var ds semidDS
-	if cmd == ipcSet {
+	if cmd == unix.IPC_SET {
 		if err := c.ReadValue(arg, &ds); err != nil {
 			return err
 		}
@@ -307,7 +297,7 @@ func (c *Call) semOwn(set *semSet, cmd int, arg uint64) error {
 	if err := c.ipcOwner(&set.ipcEntry); err != nil {
 		return err
 	}
-	if cmd == ipcSet {
+	if cmd == unix.IPC_SET {
 		set.ctime = c.seconds()
 		return set.set(ds.Perm)
 	}
@@ -345,7 +335,8 @@ func (c *Call) semValues(set *semSet, semnum, cmd int, arg uint64) (uint64, erro
 		}
 		return 0, c.Write(arg, p)
 	case semSetVal:
-		return 0, c.semSet(set, semnum, []uint16{uint16(arg)})
+		c.semSet(set, semnum, []uint16{uint16(arg)})
+		return 0, nil
 	case semSetAll:
 		values := make([]uint16, len(set.sems))
 		if err := c.ReadValue(arg, values); err != nil {
@@ -356,7 +347,8 @@ func (c *Call) semValues(set *semSet, semnum, cmd int, arg uint64) (uint64, erro
 				return 0, unix.ERANGE
 			}
 		}
-		return 0, c.semSet(set, 0, values)
+		c.semSet(set, 0, values)
+		return 0, nil
 	}
 	n := uint64(0)
 	for w := range set.waits {
@@ -368,7 +360,7 @@ func (c *Call) semValues(set *semSet, semnum, cmd int, arg uint64) (uint64, erro
 }
 
 // semSet sets values, which forgets everybody's adjustments.
-func (c *Call) semSet(set *semSet, first int, values []uint16) error {
+func (c *Call) semSet(set *semSet, first int, values []uint16) {
 	for i, v := range values {
 		set.sems[first+i] = semaphore{int32(v), c.Task.Process.PID}
 		for _, adj := range set.undo {
@@ -377,5 +369,4 @@ func (c *Call) semSet(set *semSet, first int, values []uint16) error {
 	}
 	set.ctime = c.seconds()
 	set.queue.Wake()
-	return nil
 }

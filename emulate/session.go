@@ -33,12 +33,7 @@ func setpgid(c *Call) (uint64, error) {
 }
 
 func (s *System) groupInSession(pgid, sid int) bool {
-	for _, p := range s.processes {
-		if p.PGID == pgid && p.SID == sid {
-			return true
-		}
-	}
-	return false
+	return s.anyProcess(func(p *Process) bool { return p.PGID == pgid && p.SID == sid })
 }
 
 // processArg is the process of a pid argument, 0 being the caller's. ESRCH.
@@ -84,10 +79,5 @@ func setsid(c *Call) (uint64, error) {
 }
 
 func (s *System) groupExists(pgid int) bool {
-	for _, p := range s.processes {
-		if p.PGID == pgid {
-			return true
-		}
-	}
-	return false
+	return s.anyProcess(func(p *Process) bool { return p.PGID == pgid })
 }

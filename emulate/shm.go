@@ -17,14 +17,10 @@ const (
 	// shmAttachMax bounds a process's attachments, as vm.max_map_count does.
 	shmAttachMax = 65530
 	shmMax       = 1<<64 - 1 - 1<<24
-	shmRdonly    = 0o10000
-	shmRnd       = 0o20000
 	shmRemap     = 0o40000
 	shmExec      = 0o100000
 	shmHugetlb   = 0o4000
 	shmDest      = 0o1000 // in the mode: goes with the last attachment
-	// mapFixedNoReplace is MAP_FIXED_NOREPLACE.
-	mapFixedNoReplace = 0x100000
 
 	shmLock    = 11
 	shmUnlock  = 12
@@ -47,7 +43,7 @@ type shmSegment struct {
 // shmAttached is what a process has attached, by address.
 type shmAttached map[uint64]*shmSegment
 
-func (s *shmSegment) length() uint64 { return (s.size + pageSize - 1) &^ (pageSize - 1) }
+func (s *shmSegment) length() uint64 { return pageAlign(s.size) }
 
 func shmget(c *Call) (uint64, error) {
 	key, size, shmflg := int32(c.Int(0)), c.Size(1), c.Flags(2)
@@ -96,7 +92,7 @@ func shmat(c *Call) (uint64, error) {
 		return 0, unix.EINVAL
 	}
 	flags := uint64(unix.MAP_SHARED)
-	if addr%pageSize != 0 && shmflg&shmRnd != 0 {
+	if addr%pageSize != 0 && shmflg&unix.SHM_RND != 0 {
 		addr &^= pageSize - 1
 	}
 	switch {
@@ -105,9 +101,9 @@ func shmat(c *Call) (uint64, error) {
 	case shmflg&shmRemap != 0:
 		flags |= unix.MAP_FIXED
 	case addr != 0:
-		flags |= mapFixedNoReplace
+		flags |= unix.MAP_FIXED_NOREPLACE
 	}
-	prot, mode, write := uint64(unix.PROT_READ), readBits, shmflg&shmRdonly == 0
+	prot, mode, write := uint64(unix.PROT_READ), readBits, shmflg&unix.SHM_RDONLY == 0
 	if write {
 		prot |= unix.PROT_WRITE
 		mode |= writeBits
@@ -230,17 +226,10 @@ func shmctl(c *Call) (uint64, error) {
 	}
 	s := o.(*shmSegment)
 	switch cmd {
-	case ipcStat, shmStat, shmStatAny:
-		if err := c.ipcAccess(&s.ipcEntry, readBits); err != nil && cmd != shmStatAny {
-			return 0, err
-		}
-		id := uint64(s.id)
-		if cmd == ipcStat {
-			id = 0
-		}
-		return id, c.WriteValue(buf, shmidDS{Perm: s.perm, Segsz: s.size, Atime: s.atime, Dtime: s.dtime,
+	case unix.IPC_STAT, shmStat, shmStatAny:
+		return c.ipcTell(&s.ipcEntry, cmd, shmStatAny, buf, shmidDS{Perm: s.perm, Segsz: s.size, Atime: s.atime, Dtime: s.dtime,
 			Ctime: s.ctime, Cpid: int32(s.cpid), Lpid: int32(s.lpid), Nattch: uint64(s.attached)})
-	case ipcSet, ipcRmid, shmLock, shmUnlock:
+	case unix.IPC_SET, unix.IPC_RMID, shmLock, shmUnlock:
 		return 0, c.shmOwn(s, cmd, buf)
 	}
 	return 0, unix.EINVAL
@@ -250,7 +239,7 @@ func shmctl(c *Call) (uint64, error) {
 // the host's.
 func (c *Call) shmOwn(s *shmSegment, cmd int, buf uint64) error {
 	var ds shmidDS
-	if cmd == ipcSet {
+	if cmd == unix.IPC_SET {
 		if err := c.ReadValue(buf, &ds); err != nil {
 			return err
 		}
@@ -259,10 +248,10 @@ func (c *Call) shmOwn(s *shmSegment, cmd int, buf uint64) error {
 		return err
 	}
 	switch cmd {
-	case ipcSet:
+	case unix.IPC_SET:
 		s.ctime = c.seconds()
 		return s.set(ds.Perm)
-	case ipcRmid:
+	case unix.IPC_RMID:
 		s.attached++
 		s.perm.Mode |= shmDest
 		c.Sys.ipc.shm.hide(s)

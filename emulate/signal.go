@@ -3,8 +3,6 @@
 package emulate
 
 import (
-	"time"
-
 	"golang.org/x/sys/unix"
 )
 
@@ -60,24 +58,29 @@ func (t *Task) maySignal(p *Process, sig int) bool {
 
 func kill(c *Call) (uint64, error) {
 	pid, sig := c.Int(0), c.Int(1)
-	t := c.Task
-	info := Signal{Number: sig, Code: siUser, PID: t.Process.PID, UID: t.Cred.RUID}
-	var match func(*Process) bool
+	match := c.named(pid)
 	switch {
 	case sig < 0 || sig > maxSignal:
 		return 0, unix.EINVAL
 	case pid == -1<<31:
 		return 0, unix.ESRCH
-	case pid > 0:
-		match = func(p *Process) bool { return p.PID == pid }
-	case pid == 0:
-		match = func(p *Process) bool { return p.PGID == t.Process.PGID }
 	case pid == -1:
-		match = func(p *Process) bool { return p.PID != 1 && p != t.Process }
-	default:
-		match = func(p *Process) bool { return p.PGID == -pid }
+		match = func(p *Process) bool { return p.PID != 1 && p != c.Task.Process }
 	}
-	return 0, c.signalProcesses(info, match)
+	return 0, c.signalProcesses(c.userSignal(sig, siUser), match)
+}
+
+// named are the processes that a pid_t stands for in kill(2) and wait4(2), but for -1:
+// one, the caller's group or another group.
+func (c *Call) named(pid int) func(*Process) bool {
+	if pid > 0 {
+		return func(p *Process) bool { return p.PID == pid }
+	}
+	group := c.Task.Process.PGID
+	if pid < 0 {
+		group = -pid
+	}
+	return func(p *Process) bool { return p.PGID == group }
 }
 
 // signalProcesses sends to all that match and may be sent to, the caller's own
@@ -264,23 +267,16 @@ func rt_sigtimedwait(c *Call) (uint64, error) {
 	if size != 8 {
 		return 0, unix.EINVAL
 	}
-	var mask [8]byte
-	if err := c.Read(set, mask[:]); err != nil {
+	var wanted uint64
+	if err := c.ReadValue(set, &wanted); err != nil {
 		return 0, err
 	}
-	wanted := leUint64(mask[:]) &^ (1<<(unix.SIGKILL-1) | 1<<(unix.SIGSTOP-1))
-	var deadline Deadline
-	if timeout != 0 {
-		var ts [2]int64
-		if err := c.ReadValue(timeout, &ts); err != nil {
-			return 0, err
-		}
-		if ts[0] < 0 || ts[1] < 0 || ts[1] >= int64(time.Second) {
-			return 0, unix.EINVAL
-		}
-		deadline = c.Sys.After(timespecDuration(ts[0], ts[1]))
+	wanted &^= 1<<(unix.SIGKILL-1) | 1<<(unix.SIGSTOP-1)
+	s, err := c.sleepFor(timeout, 1)
+	if err != nil {
+		return 0, err
 	}
-	sig, err := c.takeSignal(wanted, deadline)
+	sig, err := c.takeSignal(wanted, s.deadline)
 	if err != nil {
 		return 0, err
 	}
@@ -323,12 +319,4 @@ func (c *Call) takeSignal(wanted uint64, deadline Deadline) (Signal, error) {
 			return Signal{}, err
 		}
 	}
-}
-
-// timespecDuration is a struct timespec, or as much as fits.
-func timespecDuration(sec, nsec int64) time.Duration {
-	if sec > int64(1<<63-1)/int64(time.Second)-1 {
-		return 1<<63 - 1
-	}
-	return time.Duration(sec)*time.Second + time.Duration(nsec)
 }

@@ -86,13 +86,9 @@ func signalfd4(c *Call) (uint64, error) {
 		f := &signalFile{sys: c.Sys, mask: set}
 		return c.installAnon(f, "[signalfd]", flags&unix.SFD_NONBLOCK, flags&unix.SFD_CLOEXEC != 0)
 	}
-	d, err := c.Task.opened(fd)
+	f, _, err := fileOf[*signalFile](c.Task, fd, unix.EINVAL)
 	if err != nil {
 		return 0, err
-	}
-	f, ok := d.File.(*signalFile)
-	if !ok {
-		return 0, unix.EINVAL
 	}
 	f.mask = set
 	c.Task.Process.signalled.Wake()
@@ -100,6 +96,5 @@ func signalfd4(c *Call) (uint64, error) {
 }
 
 func signalfd(c *Call) (uint64, error) {
-	c.Args[3] = 0
-	return signalfd4(c)
+	return c.as(signalfd4, c.Args[0], c.Args[1], c.Args[2])
 }

@@ -9,8 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const timerAbstime = 1 // TIMER_ABSTIME
-
 func nanosleep(c *Call) (uint64, error) {
 	req, rem := c.Addr(0), c.Addr(1)
 	ns, err := c.sleepTime(req)
@@ -41,7 +39,7 @@ func clock_nanosleep(c *Call) (uint64, error) {
 	if isCPU {
 		return 0, c.sleepCPU(cpu, flags, ns, rem)
 	}
-	if flags&timerAbstime == 0 {
+	if flags&unix.TIMER_ABSTIME == 0 {
 		return 0, c.sleep(ns, rem)
 	}
 	now, err := c.gettime(clockid)
@@ -81,11 +79,7 @@ func timedOut(err error) error {
 // sleep is a relative sleep of ns, or the rest of it after a restart. What is
 // left goes to rem when a signal comes.
 func (c *Call) sleep(ns int64, rem uint64) error {
-	deadline := Deadline(0)
-	if ns != math.MaxInt64 {
-		deadline = c.Sys.After(time.Duration(ns))
-	}
-	deadline = c.KeepDeadline(deadline)
+	deadline := c.KeepDeadline(c.Sys.After(time.Duration(ns)))
 	err := c.Wait(deadline)
 	if err != ErrInterrupted {
 		return timedOut(err)
@@ -121,13 +115,13 @@ func (c *Call) sleepCPU(cpu cpuClock, flags int, ns int64, rem uint64) error {
 		return err
 	}
 	until := ns
-	if flags&timerAbstime == 0 {
+	if flags&unix.TIMER_ABSTIME == 0 {
 		until = int64(c.KeepDeadline(Deadline(now + min(ns, math.MaxInt64-now))))
 	}
 	for now < until {
 		pause := max(time.Duration(until-now)/time.Duration(max(c.Sys.CPUs, 1)), 2*time.Millisecond)
 		err := c.Wait(c.Sys.After(pause))
-		if err == ErrInterrupted && flags&timerAbstime != 0 {
+		if err == ErrInterrupted && flags&unix.TIMER_ABSTIME != 0 {
 			return ERESTARTNOHAND
 		}
 		if err == ErrInterrupted {

@@ -4,6 +4,7 @@ package emulate
 
 import (
 	"fmt"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -15,7 +16,6 @@ import (
 const (
 	sockTypeMask  = 0xf // SOCK_TYPE_MASK
 	sockTypes     = 11  // SOCK_MAX
-	addrFamilies  = 46  // AF_MAX
 	familyNote    = "AF_UNIX, AF_INET, AF_INET6 and AF_NETLINK for routes; others are EAFNOSUPPORT, like a kernel without them"
 	messageNote   = "MSG_OOB is TCP's only and sends no SIGURG"
 	optionNote    = "without filters, pidfds and devices"
@@ -29,7 +29,7 @@ const (
 func (c *Call) newSocket(domain, kind, protocol int) (vnet.Socket, error) {
 	kind &= sockTypeMask
 	switch {
-	case domain < 0 || domain >= addrFamilies:
+	case domain < 0 || domain >= unix.AF_MAX:
 		return nil, unix.EAFNOSUPPORT
 	case kind >= sockTypes:
 		return nil, unix.EINVAL
@@ -93,8 +93,7 @@ func socket(c *Call) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	fd, err := c.Task.InstallFD(c.socketFile(s, flags), 0, flags&unix.SOCK_CLOEXEC != 0)
-	return uint64(fd), err
+	return c.install(c.socketFile(s, flags), flags&unix.SOCK_CLOEXEC != 0)
 }
 
 func socketpair(c *Call) (uint64, error) {
@@ -161,11 +160,7 @@ func asSocket(d *fdtable.Description) (vnet.Socket, error) {
 
 // socketArg is descriptor argument 0 as a socket. EBADF, ENOTSOCK.
 func (c *Call) socketArg() (*fdtable.Description, vnet.Socket, error) {
-	d, err := c.Task.opened(c.FD(0))
-	if err != nil {
-		return nil, nil, err
-	}
-	s, err := asSocket(d)
+	s, d, err := fileOf[vnet.Socket](c.Task, c.FD(0), unix.ENOTSOCK)
 	return d, s, err
 }
 
@@ -298,11 +293,7 @@ func (c *Call) bindPath(d *fdtable.Description, s *vnet.Unix, path string) error
 
 // cString is s up to its NUL.
 func cString(s string) string {
-	for i := range len(s) {
-		if s[i] == 0 {
-			return s[:i]
-		}
-	}
+	s, _, _ = strings.Cut(s, "\x00")
 	return s
 }
 

@@ -140,10 +140,7 @@ func (c *Call) connectDatagram(s *vnet.Unix, p []byte) error {
 	return s.ConnectDatagram(to)
 }
 
-func accept(c *Call) (uint64, error) {
-	c.Args[3] = 0
-	return accept4(c)
-}
+func accept(c *Call) (uint64, error) { return c.as(accept4, c.Args[0], c.Args[1], c.Args[2]) }
 
 func accept4(c *Call) (uint64, error) {
 	addr, addrlen, flags := c.Addr(1), c.Addr(2), c.Flags(3)
@@ -179,6 +176,5 @@ func accept4(c *Call) (uint64, error) {
 			return 0, err
 		}
 	}
-	fd, err := c.Task.InstallFD(file, 0, flags&unix.SOCK_CLOEXEC != 0)
-	return uint64(fd), err
+	return c.install(file, flags&unix.SOCK_CLOEXEC != 0)
 }

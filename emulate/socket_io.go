@@ -227,7 +227,7 @@ func rwToMsg(rwf int) (flags int) {
 	if rwf&unix.RWF_NOWAIT != 0 {
 		flags |= unix.MSG_DONTWAIT
 	}
-	if rwf&rwfNoSignal != 0 {
+	if rwf&unix.RWF_NOSIGNAL != 0 {
 		flags |= unix.MSG_NOSIGNAL
 	}
 	return flags

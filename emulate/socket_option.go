@@ -10,10 +10,7 @@ import (
 	"oubliette/emulate/vnet"
 )
 
-const (
-	soPeerGroups = 59
-	maxOption    = 256 // no option's value is longer
-)
+const maxOption = 256 // no option's value is longer
 
 // getsockopt is net/core/sock.c:sk_getsockopt.
 func getsockopt(c *Call) (uint64, error) {
@@ -33,7 +30,7 @@ func getsockopt(c *Call) (uint64, error) {
 		return 0, unix.EINVAL
 	}
 	var value []byte
-	if peer, ok := s.(*vnet.Unix); ok && level == unix.SOL_SOCKET && optname == soPeerGroups {
+	if peer, ok := s.(*vnet.Unix); ok && level == unix.SOL_SOCKET && optname == unix.SO_PEERGROUPS {
 		groups, err := peer.PeerGroups()
 		if err != nil {
 			return 0, err

@@ -10,11 +10,8 @@ import (
 	"oubliette/fdtable"
 )
 
-const (
-	// SPLICE_F_MOVE, NONBLOCK, MORE and GIFT, fcntl.h.
-	spliceNonblock = 2
-	spliceAll      = 0xf
-)
+// spliceAll is SPLICE_F_ALL of include/linux/splice.h.
+const spliceAll = 0xf
 
 // spliceEnd is one side of a transfer: what kind it is and where.
 type spliceEnd struct {
@@ -146,7 +143,7 @@ func splice(c *Call) (uint64, error) {
 	defer in.d.Retain().Release()
 	defer out.d.Retain().Release()
 	n := int(min(size, 1<<30))
-	nonblock := flags&spliceNonblock != 0
+	nonblock := flags&unix.SPLICE_F_NONBLOCK != 0
 	switch {
 	case in.pipe != nil && out.pipe != nil:
 		n, err = c.pipeToPipe(in, out, n, nonblock, false)
@@ -316,7 +313,7 @@ func vmsplice(c *Call) (uint64, error) {
 		return 0, unix.EBADF
 	}
 	defer d.Retain().Release()
-	nonblock := flags&spliceNonblock != 0
+	nonblock := flags&unix.SPLICE_F_NONBLOCK != 0
 	if f.writes() {
 		if err := c.awaitRoom(f.pipe, nonblock); err != nil {
 			return 0, err
@@ -367,6 +364,6 @@ func tee(c *Call) (uint64, error) {
 	}
 	defer in.d.Retain().Release()
 	defer out.d.Retain().Release()
-	n, err := c.pipeToPipe(in, out, int(min(size, 1<<30)), flags&spliceNonblock != 0, true)
+	n, err := c.pipeToPipe(in, out, int(min(size, 1<<30)), flags&unix.SPLICE_F_NONBLOCK != 0, true)
 	return uint64(n), err
 }

@@ -9,14 +9,10 @@ import (
 	"oubliette/internal/abi"
 )
 
-func stat(c *Call) (uint64, error) {
-	pathname, statbuf := 0, c.Addr(1)
-	return c.statPath(unix.AT_FDCWD, pathname, 0, statbuf)
-}
+func stat(c *Call) (uint64, error) { return c.as(newfstatat, atCwd, c.Args[0], c.Args[1]) }
 
 func lstat(c *Call) (uint64, error) {
-	pathname, statbuf := 0, c.Addr(1)
-	return c.statPath(unix.AT_FDCWD, pathname, unix.AT_SYMLINK_NOFOLLOW, statbuf)
+	return c.as(newfstatat, atCwd, c.Args[0], c.Args[1], unix.AT_SYMLINK_NOFOLLOW)
 }
 
 func fstat(c *Call) (uint64, error) {
@@ -32,11 +28,6 @@ func fstat(c *Call) (uint64, error) {
 	return 0, c.putStat(&a, statbuf)
 }
 
-func newfstatat(c *Call) (uint64, error) {
-	dirfd, pathname, statbuf, flags := c.FD(0), 1, c.Addr(2), c.Flags(3)
-	return c.statPath(dirfd, pathname, flags, statbuf)
-}
-
 // statxSync are the bits of AT_STATX_SYNC_TYPE: all say the same here, where
 // there is no server to ask.
 const statxSync = unix.AT_STATX_FORCE_SYNC | unix.AT_STATX_DONT_SYNC
@@ -44,7 +35,8 @@ const statxSync = unix.AT_STATX_FORCE_SYNC | unix.AT_STATX_DONT_SYNC
 // statFlags is what fs/stat.c:vfs_statx lets pass.
 const statFlags = unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT | unix.AT_EMPTY_PATH | statxSync
 
-func (c *Call) statPath(dirfd, pathname, flags int, buf uint64) (uint64, error) {
+func newfstatat(c *Call) (uint64, error) {
+	dirfd, pathname, statbuf, flags := c.FD(0), 1, c.Addr(2), c.Flags(3)
 	path, err := c.pathOrNull(pathname, flags)
 	if err != nil {
 		return 0, err
@@ -57,7 +49,7 @@ func (c *Call) statPath(dirfd, pathname, flags int, buf uint64) (uint64, error) 
 	if err != nil {
 		return 0, err
 	}
-	return 0, c.putStat(&a, buf)
+	return 0, c.putStat(&a, statbuf)
 }
 
 func (c *Call) putStat(a *vfs.Attr, buf uint64) error {
@@ -66,13 +58,8 @@ func (c *Call) putStat(a *vfs.Attr, buf uint64) error {
 	return c.Write(buf, p)
 }
 
-// Bits of statx(2) that golang.org/x/sys/unix lacks.
-const (
-	statxReserved = 0x80000000
-	statxUniqueID = 0x4000 // STATX_MNT_ID_UNIQUE
-	mountRootAttr = 0x2000 // STATX_ATTR_MOUNT_ROOT
-	firstUniqueID = 1 << 31
-)
+// firstUniqueID is where the numbers of STATX_MNT_ID_UNIQUE begin.
+const firstUniqueID = 1 << 31
 
 func statx(c *Call) (uint64, error) {
 	dirfd, pathname, flags, mask, buf := c.FD(0), 1, c.Flags(2), c.Uint(3), c.Addr(4)
@@ -80,24 +67,24 @@ func statx(c *Call) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if mask&statxReserved != 0 || flags&statxSync == statxSync || flags&^statFlags != 0 {
+	if mask&unix.STATX__RESERVED != 0 || flags&statxSync == statxSync || flags&^statFlags != 0 {
 		return 0, unix.EINVAL
 	}
 	e, a, err := c.attrAt(dirfd, path, flags, c.Task.Access())
 	if err != nil {
 		return 0, err
 	}
-	x := abi.Statx{Mask: unix.STATX_BASIC_STATS, AttributesMask: mountRootAttr}
+	x := abi.Statx{Mask: unix.STATX_BASIC_STATS, AttributesMask: unix.STATX_ATTR_MOUNT_ROOT}
 	if a.Btime != (unix.Timespec{}) {
 		x.Mask |= unix.STATX_BTIME
 	}
 	id, root := e.Mount()
 	x.MountID, x.Mask = id, x.Mask|unix.STATX_MNT_ID
-	if mask&statxUniqueID != 0 {
-		x.MountID, x.Mask = firstUniqueID+id, x.Mask&^unix.STATX_MNT_ID|statxUniqueID
+	if mask&unix.STATX_MNT_ID_UNIQUE != 0 {
+		x.MountID, x.Mask = firstUniqueID+id, x.Mask&^unix.STATX_MNT_ID|unix.STATX_MNT_ID_UNIQUE
 	}
 	if root {
-		x.Attributes |= mountRootAttr
+		x.Attributes |= unix.STATX_ATTR_MOUNT_ROOT
 	}
 	p := c.Sys.scratch[:abi.StatxSize]
 	abi.PutStatx(p, (*abi.Stat)(&a), x)

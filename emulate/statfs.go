@@ -6,7 +6,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"oubliette/emulate/vfs"
-	"oubliette/internal/abi"
 )
 
 func statfs(c *Call) (uint64, error) {
@@ -39,9 +38,8 @@ func (c *Call) putStatfs(e *vfs.Dentry, buf uint64) error {
 		}
 	}
 	s.Flags |= stValid
-	p := c.Sys.scratch[:abi.StatfsSize]
-	abi.PutStatfs(p, &s)
-	return c.Write(buf, p)
+	s.Spare = [4]int64{}
+	return c.WriteValue(buf, s) // the layout is the same on all 64-bit machines
 }
 
 func name_to_handle_at(c *Call) (uint64, error) {

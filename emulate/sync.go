@@ -22,13 +22,9 @@ func msync(c *Call) (uint64, error) {
 
 func (c *Call) syncFD() (uint64, error) {
 	fd := c.FD(0)
-	d, err := c.Task.opened(fd)
+	f, d, err := fileOf[fdtable.Syncer](c.Task, fd, unix.EINVAL)
 	if err != nil {
 		return 0, err
-	}
-	f, ok := d.File.(fdtable.Syncer)
-	if !ok {
-		return 0, unix.EINVAL
 	}
 	if l, ok := d.File.(fdtable.Flusher); ok {
 		if err := l.Flush(); err != nil {

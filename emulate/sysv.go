@@ -12,13 +12,7 @@ import (
 
 // What shm, sem and msg have in common, ipc/util.c.
 const (
-	ipcCreat  = 0o1000
-	ipcExcl   = 0o2000
-	ipcNowait = 0o4000
-	ipcRmid   = 0
-	ipcSet    = 1
-	ipcStat   = 2
-	ipcInfo   = 3
+	ipcInfo = 3
 	// ipcMax is IPCMNI: objects of one kind, and what an id's low part counts to.
 	ipcMax     = 32768
 	readBits   = 0o444
@@ -60,11 +54,11 @@ type ipcTable struct {
 func (c *Call) ipcGet(t *ipcTable, key int32, flags int, check func(ipcObject) error, fresh func() (ipcObject, error)) (uint64, error) {
 	o := t.byKey[key]
 	switch {
-	case key == 0 || o == nil && flags&ipcCreat != 0: // IPC_PRIVATE
+	case key == 0 || o == nil && flags&unix.IPC_CREAT != 0: // IPC_PRIVATE
 		return c.ipcNew(t, key, flags, fresh)
 	case o == nil:
 		return 0, unix.ENOENT
-	case flags&ipcCreat != 0 && flags&ipcExcl != 0:
+	case flags&unix.IPC_CREAT != 0 && flags&unix.IPC_EXCL != 0:
 		return 0, unix.EEXIST
 	}
 	if err := check(o); err != nil {
@@ -183,7 +177,17 @@ func (e *ipcEntry) set(p ipcPerm) error {
 }
 
 // seconds is the guest's CLOCK_REALTIME.
-func (c *Call) seconds() int64 {
-	ns, _ := c.Sys.Host.Gettime(unix.CLOCK_REALTIME)
-	return ns / 1e9
+func (c *Call) seconds() int64 { return c.Sys.realtime() / 1e9 }
+
+// ipcTell is IPC_STAT, and those of the commands like it that give an id; anybody is
+// the one that asks for no right to read.
+func (c *Call) ipcTell(e *ipcEntry, cmd, anybody int, buf uint64, ds any) (uint64, error) {
+	if err := c.ipcAccess(e, readBits); err != nil && cmd != anybody {
+		return 0, err
+	}
+	id := uint64(e.id)
+	if cmd == unix.IPC_STAT {
+		id = 0
+	}
+	return id, c.WriteValue(buf, ds)
 }

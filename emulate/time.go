@@ -12,14 +12,11 @@ import (
 // userHZ is the unit of times(2) and /proc/PID/stat: ticks a second.
 const userHZ = 100
 
-// Clock ids that x/sys does not name.
-const (
-	clockSGICycle = 10
-	clockTAI      = 11
-)
+// clockSGICycle is an id that is no clock any more.
+const clockSGICycle = 10
 
 // isClock reports an id of a clock that is neither a CPU clock nor a device.
-func isClock(id int32) bool { return id >= 0 && id <= clockTAI && id != clockSGICycle }
+func isClock(id int32) bool { return id >= 0 && id <= unix.CLOCK_TAI && id != clockSGICycle }
 
 // gettime is the time of any clock a guest may name (kernel/time/posix-timers.c:
 // clockid_to_kclock). EINVAL.

@@ -107,20 +107,16 @@ func (k *ticker) left() int64 {
 	return max(left, 0)
 }
 
-// itimerspec is struct itimerspec.
-type itimerspec struct{ Interval, Value [2]int64 }
-
-func (t itimerspec) valid() bool { return validTime(t.Interval) && validTime(t.Value) }
+func validTimer(t unix.ItimerSpec) bool { return validTimespec(t.Interval) && validTimespec(t.Value) }
 
 // setting is what timer_gettime(2) and timerfd_gettime(2) tell.
-func (k *ticker) setting() itimerspec {
-	left := k.left()
-	return itimerspec{[2]int64{k.interval / 1e9, k.interval % 1e9}, [2]int64{left / 1e9, left % 1e9}}
+func (k *ticker) setting() unix.ItimerSpec {
+	return unix.ItimerSpec{Interval: unix.NsecToTimespec(k.interval), Value: unix.NsecToTimespec(k.left())}
 }
 
 // setTo arms it as t says, on a clock and as a point in time if absolute.
-func (k *ticker) setTo(t itimerspec, clock int32, absolute bool) {
-	value := int64(timespecDuration(t.Value[0], t.Value[1]))
+func (k *ticker) setTo(t unix.ItimerSpec, clock int32, absolute bool) {
+	value := nanoseconds(t.Value)
 	if value == 0 {
 		k.set(0, 0)
 		return
@@ -131,7 +127,7 @@ func (k *ticker) setTo(t itimerspec, clock int32, absolute bool) {
 			value = max(value-then, 0)
 		}
 	}
-	k.set(later(now, value), int64(timespecDuration(t.Interval[0], t.Interval[1])))
+	k.set(later(now, value), nanoseconds(t.Interval))
 }
 
 // timerFile is timerfd_create(2), fs/timerfd.c.
@@ -191,29 +187,16 @@ func timerfd_create(c *Call) (uint64, error) {
 	return c.installAnon(f, "[timerfd]", flags&unix.TFD_NONBLOCK, flags&unix.TFD_CLOEXEC != 0)
 }
 
-// timer is argument 0 as a timerfd. EBADF, EINVAL.
-func (c *Call) timer() (*timerFile, error) {
-	d, err := c.Task.opened(c.FD(0))
-	if err != nil {
-		return nil, err
-	}
-	f, ok := d.File.(*timerFile)
-	if !ok {
-		return nil, unix.EINVAL
-	}
-	return f, nil
-}
-
 func timerfd_settime(c *Call) (uint64, error) {
-	flags, newValue, oldValue := c.Flags(1), c.Addr(2), c.Addr(3)
-	var t itimerspec
+	fd, flags, newValue, oldValue := c.FD(0), c.Flags(1), c.Addr(2), c.Addr(3)
+	var t unix.ItimerSpec
 	if err := c.ReadValue(newValue, &t); err != nil {
 		return 0, err
 	}
-	if flags&^(unix.TFD_TIMER_ABSTIME|unix.TFD_TIMER_CANCEL_ON_SET) != 0 || !t.valid() {
+	if flags&^(unix.TFD_TIMER_ABSTIME|unix.TFD_TIMER_CANCEL_ON_SET) != 0 || !validTimer(t) {
 		return 0, unix.EINVAL
 	}
-	f, err := c.timer()
+	f, _, err := fileOf[*timerFile](c.Task, fd, unix.EINVAL)
 	if err != nil {
 		return 0, err
 	}
@@ -226,8 +209,8 @@ func timerfd_settime(c *Call) (uint64, error) {
 }
 
 func timerfd_gettime(c *Call) (uint64, error) {
-	curr := c.Addr(1)
-	f, err := c.timer()
+	fd, curr := c.FD(0), c.Addr(1)
+	f, _, err := fileOf[*timerFile](c.Task, fd, unix.EINVAL)
 	if err != nil {
 		return 0, err
 	}

@@ -10,15 +10,11 @@ import (
 )
 
 func truncate(c *Call) (uint64, error) {
-	pathname, length := 0, c.Long(1)
+	length := c.Long(1)
 	if length < 0 {
 		return 0, unix.EINVAL
 	}
-	path, err := c.pathArg(pathname, 0)
-	if err != nil {
-		return 0, err
-	}
-	e, err := c.entryAt(unix.AT_FDCWD, path, 0)
+	e, err := c.byPath()
 	if err != nil {
 		return 0, err
 	}

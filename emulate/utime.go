@@ -25,32 +25,25 @@ func utime(c *Call) (uint64, error) {
 	return 0, c.utimesAt(unix.AT_FDCWD, filename, &t, 0)
 }
 
-func utimes(c *Call) (uint64, error) {
-	filename, times := 0, c.Addr(1)
-	return 0, c.utimevals(unix.AT_FDCWD, filename, times)
-}
+func utimes(c *Call) (uint64, error) { return c.as(futimesat, atCwd, c.Args[0], c.Args[1]) }
 
+// futimesat is fs/utimes.c:do_futimesat. EINVAL: microseconds out of range,
+// also those that mean something to utimensat.
 func futimesat(c *Call) (uint64, error) {
 	dirfd, filename, times := c.FD(0), 1, c.Addr(2)
-	return 0, c.utimevals(dirfd, filename, times)
-}
-
-// utimevals is fs/utimes.c:do_futimesat. EINVAL: microseconds out of range,
-// also those that mean something to utimensat.
-func (c *Call) utimevals(dirfd, filename int, times uint64) error {
 	t, err := c.timePair(times)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if t != nil {
 		for i := range t {
 			if t[i].Nsec < 0 || t[i].Nsec >= 1e6 {
-				return unix.EINVAL
+				return 0, unix.EINVAL
 			}
 			t[i].Nsec *= 1000
 		}
 	}
-	return c.utimesAt(dirfd, filename, t, 0)
+	return 0, c.utimesAt(dirfd, filename, t, 0)
 }
 
 func utimensat(c *Call) (uint64, error) {
@@ -85,7 +78,7 @@ func (c *Call) utimesAt(dirfd, filename int, t *[2]unix.Timespec, flags int) err
 		if flags != 0 {
 			return unix.EINVAL
 		}
-		e, err = c.opened(0)
+		e, err = c.opened()
 	} else {
 		e, err = c.changed(dirfd, filename, flags)
 	}
@@ -117,13 +110,7 @@ func (c *Call) setTimes(e *vfs.Dentry, t *[2]unix.Timespec) error {
 	if t == nil {
 		t = &[2]unix.Timespec{{Nsec: unix.UTIME_NOW}, {Nsec: unix.UTIME_NOW}}
 	}
-	var ch vfs.Change
-	if ch.Atime, err = c.newTime(t[0]); err != nil {
-		return err
-	}
-	if ch.Mtime, err = c.newTime(t[1]); err != nil {
-		return err
-	}
+	ch := vfs.Change{Atime: c.newTime(t[0]), Mtime: c.newTime(t[1])}
 	if err := s.SetAttr(ch); err != nil {
 		return err
 	}
@@ -143,14 +130,12 @@ func validNsec(n int64) bool {
 }
 
 // newTime is the time t means, nil for none.
-func (c *Call) newTime(t unix.Timespec) (*unix.Timespec, error) {
+func (c *Call) newTime(t unix.Timespec) *unix.Timespec {
 	switch t.Nsec {
 	case unix.UTIME_OMIT:
-		return nil, nil
+		return nil
 	case unix.UTIME_NOW:
-		ns, err := c.Sys.Host.Gettime(unix.CLOCK_REALTIME)
-		t = unix.NsecToTimespec(ns)
-		return &t, err
+		t = unix.NsecToTimespec(c.Sys.realtime())
 	}
-	return &t, nil
+	return &t
 }

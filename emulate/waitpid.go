@@ -2,20 +2,14 @@
 
 package emulate
 
-import (
-	"encoding/binary"
-	"time"
-
-	"golang.org/x/sys/unix"
-)
+import "golang.org/x/sys/unix"
 
 // Options of wait4 and waitid. __WALL and its kin say which kinds of children;
 // every child of a guest is of the ordinary kind or has no exit signal.
 const (
-	waitKinds   = unix.WALL | unix.WCLONE | unix.WNOTHREAD
-	wait4Opts   = unix.WNOHANG | unix.WUNTRACED | unix.WCONTINUED | waitKinds
-	waitidOpts  = unix.WNOHANG | unix.WNOWAIT | unix.WEXITED | unix.WSTOPPED | unix.WCONTINUED | waitKinds
-	rusageBytes = 144
+	waitKinds  = unix.WALL | unix.WCLONE | unix.WNOTHREAD
+	wait4Opts  = unix.WNOHANG | unix.WUNTRACED | unix.WCONTINUED | waitKinds
+	waitidOpts = unix.WNOHANG | unix.WNOWAIT | unix.WEXITED | unix.WSTOPPED | unix.WCONTINUED | waitKinds
 )
 
 // waitFor is what a wait call asks for.
@@ -32,16 +26,9 @@ func wait4(c *Call) (uint64, error) {
 	if pid == -1<<31 {
 		return 0, unix.ESRCH
 	}
-	w := waitFor{options: options | unix.WEXITED}
-	switch own := c.Task.Process.PGID; {
-	case pid < -1:
-		w.match = func(p *Process) bool { return p.PGID == -pid }
-	case pid == -1:
+	w := waitFor{c.named(pid), options | unix.WEXITED}
+	if pid == -1 {
 		w.match = func(*Process) bool { return true }
-	case pid == 0:
-		w.match = func(p *Process) bool { return p.PGID == own }
-	default:
-		w.match = func(p *Process) bool { return p.PID == pid }
 	}
 	p, sig, u, err := c.waitChild(w)
 	if p == nil || err != nil {
@@ -53,7 +40,7 @@ func wait4(c *Call) (uint64, error) {
 		}
 	}
 	if rusage != 0 {
-		if err := c.Write(rusage, u.encode()); err != nil {
+		if err := c.WriteValue(rusage, u.rusage()); err != nil {
 			return 0, err
 		}
 	}
@@ -82,16 +69,13 @@ func waitid(c *Call) (uint64, error) {
 		return 0, unix.EINVAL
 	}
 	w := waitFor{options: options}
-	switch own := c.Task.Process.PGID; {
+	switch {
 	case idtype == unix.P_ALL:
 		w.match = func(*Process) bool { return true }
 	case idtype == unix.P_PID && id > 0:
-		w.match = func(p *Process) bool { return p.PID == id }
+		w.match = c.named(id)
 	case idtype == unix.P_PGID && id >= 0:
-		if id != 0 {
-			own = id
-		}
-		w.match = func(p *Process) bool { return p.PGID == own }
+		w.match = c.named(-id)
 	case idtype == unix.P_PIDFD && id >= 0:
 		of, d, err := c.pidFD(1)
 		if err != nil {
@@ -112,20 +96,17 @@ func waitid(c *Call) (uint64, error) {
 		err = unix.EAGAIN
 	}
 	if rusage != 0 && p != nil {
-		if err := c.Write(rusage, u.encode()); err != nil {
+		if err := c.WriteValue(rusage, u.rusage()); err != nil {
 			return 0, err
 		}
 	}
 	if infop != 0 { // zeros if there is none to tell of, whatever the error
-		info := make([]byte, 32) // as far as si_status, waitid writes no more
+		info := make([]byte, siginfoSize)
 		if p != nil {
-			putLeUint32(info[0:], uint32(unix.SIGCHLD))
-			putLeUint32(info[8:], uint32(sig.Code))
-			putLeUint32(info[16:], uint32(p.PID))
-			putLeUint32(info[20:], p.uid)
-			putLeUint32(info[24:], uint32(sig.Value))
+			sig.Number, sig.PID, sig.UID = int(unix.SIGCHLD), p.PID, p.uid
+			info = sig.encode()
 		}
-		if e := c.Write(infop, info[:28]); e != nil {
+		if e := c.Write(infop, info[:28]); e != nil { // as far as si_status
 			err = e
 		}
 	}
@@ -187,16 +168,7 @@ func (s *System) waitReport(p *Process, options int) (Signal, bool) {
 	return Signal{}, false
 }
 
-// encode is struct rusage.
-func (u Usage) encode() []byte {
-	p := make([]byte, 0, rusageBytes)
-	for _, d := range []time.Duration{u.User, u.System} {
-		p = binary.LittleEndian.AppendUint64(p, uint64(d/time.Second))
-		p = binary.LittleEndian.AppendUint64(p, uint64(d%time.Second/time.Microsecond))
-	}
-	for _, v := range []int64{u.MaxRSS, 0, 0, 0, u.MinorFaults, u.MajorFaults, 0, 0, 0, 0, 0, 0,
-		u.VoluntarySwitches, u.InvoluntarySwitches} {
-		p = binary.LittleEndian.AppendUint64(p, uint64(v))
-	}
-	return p
+func (u Usage) rusage() unix.Rusage {
+	return unix.Rusage{Utime: unix.NsecToTimeval(int64(u.User)), Stime: unix.NsecToTimeval(int64(u.System)), Maxrss: u.MaxRSS,
+		Minflt: u.MinorFaults, Majflt: u.MajorFaults, Nvcsw: u.VoluntarySwitches, Nivcsw: u.InvoluntarySwitches}
 }

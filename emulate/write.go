@@ -58,28 +58,22 @@ func (c *Call) fetch(d *fdtable.Description, v []iovec, done uint64, p []byte) (
 }
 
 func writev(c *Call) (uint64, error) {
-	fd, iov, iovcnt := c.FD(0), c.Addr(1), c.Uint(2)
-	return c.writeVector(fd, iov, iovcnt, -1, 0)
+	return c.as(pwritev2, c.Args[0], c.Args[1], c.Args[2], ownOffset)
 }
 
 func pwritev(c *Call) (uint64, error) {
-	fd, iov, iovcnt, offset := c.FD(0), c.Addr(1), c.Uint(2), c.Long(3)
-	if offset < 0 {
+	if offset := c.Long(3); offset < 0 {
 		return 0, unix.EINVAL
 	}
-	return c.writeVector(fd, iov, iovcnt, offset, 0)
+	return c.as(pwritev2, c.Args[0], c.Args[1], c.Args[2], c.Args[3])
 }
 
+// pwritev2 is fs/read_write.c:vfs_writev.
 func pwritev2(c *Call) (uint64, error) {
 	fd, iov, iovcnt, offset, flags := c.FD(0), c.Addr(1), c.Uint(2), c.Long(3), c.Flags(5)
 	if offset < -1 {
 		return 0, unix.EINVAL
 	}
-	return c.writeVector(fd, iov, iovcnt, offset, flags)
-}
-
-// writeVector is fs/read_write.c:vfs_writev.
-func (c *Call) writeVector(fd int, iov uint64, iovcnt uint32, offset int64, flags int) (uint64, error) {
 	d, err := c.writable(fd, offset)
 	if err != nil {
 		return 0, err
@@ -98,7 +92,7 @@ func (c *Call) writeVector(fd int, iov uint64, iovcnt uint32, offset int64, flag
 		return c.writeSocket(d, s, v, n, flags)
 	}
 	t := transfer{c: c, d: d, n: n, off: offset, grows: d.Flags&unix.O_APPEND != 0,
-		once: flags&unix.RWF_NOWAIT != 0, mute: flags&rwfNoSignal != 0}
-	t.grows = (t.grows || flags&unix.RWF_APPEND != 0) && flags&rwfNoAppend == 0
+		once: flags&unix.RWF_NOWAIT != 0, mute: flags&unix.RWF_NOSIGNAL != 0}
+	t.grows = (t.grows || flags&unix.RWF_APPEND != 0) && flags&unix.RWF_NOAPPEND == 0
 	return t.write(func(done uint64, p []byte) (int, error) { return c.fetch(d, v, done, p) })
 }

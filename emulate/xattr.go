@@ -3,7 +3,6 @@
 package emulate
 
 import (
-	"bytes"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -39,11 +38,10 @@ func (c *Call) byPath() (*vfs.Dentry, error) { return c.changed(unix.AT_FDCWD, 0
 func (c *Call) byLink() (*vfs.Dentry, error) {
 	return c.changed(unix.AT_FDCWD, 0, unix.AT_SYMLINK_NOFOLLOW)
 }
-func (c *Call) byFD() (*vfs.Dentry, error) { return c.opened(0) }
 
 func setxattr(c *Call) (uint64, error)  { return c.setxattr(c.byPath) }
 func lsetxattr(c *Call) (uint64, error) { return c.setxattr(c.byLink) }
-func fsetxattr(c *Call) (uint64, error) { return c.setxattr(c.byFD) }
+func fsetxattr(c *Call) (uint64, error) { return c.setxattr(c.opened) }
 
 func (c *Call) setxattr(find finder) (uint64, error) {
 	name, value, size, flags := 1, c.Addr(2), c.Size(3), c.Flags(4)
@@ -51,52 +49,43 @@ func (c *Call) setxattr(find finder) (uint64, error) {
 }
 
 func setxattrat(c *Call) (uint64, error) {
-	dirfd, pathname, flags, name := c.FD(0), 1, c.Flags(2), 3
-	value, size, how, err := c.xattrArgs()
+	name := 3
+	a, err := c.xattrArgs()
 	if err != nil {
 		return 0, err
 	}
-	return 0, c.setxattrTo(name, value, size, how, c.xattrEntry(dirfd, pathname, flags))
+	return 0, c.setxattrTo(name, a.Value, uint64(a.Size), int(a.Flags), c.byAt)
 }
 
-// xattrArgs reads struct xattr_args, argument 4 with its size in argument 5.
-// EINVAL: too small. E2BIG: larger than a page, or with something in it that is
-// not known here.
-func (c *Call) xattrArgs() (value, size uint64, flags int, err error) {
-	const known = 16
+// xattrArgs is struct xattr_args.
+type xattrArgs struct {
+	Value       uint64
+	Size, Flags uint32
+}
+
+// xattrArgs reads argument 4, whose size is argument 5. EINVAL, E2BIG, EFAULT.
+func (c *Call) xattrArgs() (a xattrArgs, err error) {
+	const first = 16 // XATTR_ARGS_SIZE_VER0
 	args, usize := c.Addr(4), c.Size(5)
-	switch {
-	case usize < known:
-		return 0, 0, 0, unix.EINVAL
-	case usize > 4096:
-		return 0, 0, 0, unix.E2BIG
-	}
-	p := make([]byte, usize)
-	if err := c.Read(args, p); err != nil {
-		return 0, 0, 0, err
-	}
-	if len(bytes.Trim(p[known:], "\x00")) > 0 {
-		return 0, 0, 0, unix.E2BIG
-	}
-	return leUint64(p), uint64(leUint32(p[8:])), int(leUint32(p[12:])), nil
+	err = c.readStruct(args, usize, first, &a)
+	return a, err
 }
 
-// xattrEntry is what the *xattrat calls name: a null or empty path is the
+// byAt is what the *xattrat calls name: a null or empty path is the
 // descriptor, which must then be more than O_PATH.
-func (c *Call) xattrEntry(dirfd, pathname, flags int) finder {
-	return func() (*vfs.Dentry, error) {
-		if flags&^(unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH) != 0 {
-			return nil, unix.EINVAL
-		}
-		path, err := c.pathOrNull(pathname, flags)
-		if err != nil {
-			return nil, err
-		}
-		if path == "" {
-			return c.opened(0) // EBADF for AT_FDCWD
-		}
-		return c.entryAt(dirfd, path, flags)
+func (c *Call) byAt() (*vfs.Dentry, error) {
+	dirfd, pathname, flags := c.FD(0), 1, c.Flags(2)
+	if flags&^(unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH) != 0 {
+		return nil, unix.EINVAL
 	}
+	path, err := c.pathOrNull(pathname, flags)
+	if err != nil {
+		return nil, err
+	}
+	if path == "" {
+		return c.opened() // EBADF for AT_FDCWD
+	}
+	return c.entryAt(dirfd, path, flags)
 }
 
 // setxattrTo is fs/xattr.c:path_setxattrat: flags, name and value are looked at
@@ -191,7 +180,7 @@ func (c *Call) mayXattr(a vfs.Attr, name string, mask uint32) error {
 
 func getxattr(c *Call) (uint64, error)  { return c.getxattr(c.byPath) }
 func lgetxattr(c *Call) (uint64, error) { return c.getxattr(c.byLink) }
-func fgetxattr(c *Call) (uint64, error) { return c.getxattr(c.byFD) }
+func fgetxattr(c *Call) (uint64, error) { return c.getxattr(c.opened) }
 
 func (c *Call) getxattr(find finder) (uint64, error) {
 	name, value, size := 1, c.Addr(2), c.Size(3)
@@ -199,15 +188,15 @@ func (c *Call) getxattr(find finder) (uint64, error) {
 }
 
 func getxattrat(c *Call) (uint64, error) {
-	dirfd, pathname, flags, name := c.FD(0), 1, c.Flags(2), 3
-	value, size, how, err := c.xattrArgs()
+	name := 3
+	a, err := c.xattrArgs()
 	if err != nil {
 		return 0, err
 	}
-	if how != 0 {
+	if a.Flags != 0 {
 		return 0, unix.EINVAL
 	}
-	return c.getxattrFrom(name, value, size, c.xattrEntry(dirfd, pathname, flags))
+	return c.getxattrFrom(name, a.Value, uint64(a.Size), c.byAt)
 }
 
 func (c *Call) getxattrFrom(name int, value, size uint64, find finder) (uint64, error) {
@@ -242,14 +231,10 @@ func (c *Call) giveSized(p []byte, buf, size uint64) (uint64, error) {
 	return uint64(len(p)), c.Write(buf, p)
 }
 
-func listxattr(c *Call) (uint64, error)  { return c.listxattrOf(c.Addr(1), c.Size(2), c.byPath) }
-func llistxattr(c *Call) (uint64, error) { return c.listxattrOf(c.Addr(1), c.Size(2), c.byLink) }
-func flistxattr(c *Call) (uint64, error) { return c.listxattrOf(c.Addr(1), c.Size(2), c.byFD) }
-
-func listxattrat(c *Call) (uint64, error) {
-	dirfd, pathname, flags, list, size := c.FD(0), 1, c.Flags(2), c.Addr(3), c.Size(4)
-	return c.listxattrOf(list, size, c.xattrEntry(dirfd, pathname, flags))
-}
+func listxattr(c *Call) (uint64, error)   { return c.listxattrOf(c.Addr(1), c.Size(2), c.byPath) }
+func llistxattr(c *Call) (uint64, error)  { return c.listxattrOf(c.Addr(1), c.Size(2), c.byLink) }
+func flistxattr(c *Call) (uint64, error)  { return c.listxattrOf(c.Addr(1), c.Size(2), c.opened) }
+func listxattrat(c *Call) (uint64, error) { return c.listxattrOf(c.Addr(3), c.Size(4), c.byAt) }
 
 func (c *Call) listxattrOf(list, size uint64, find finder) (uint64, error) {
 	e, err := find()
@@ -277,14 +262,10 @@ func (c *Call) listxattrOf(list, size uint64, find finder) (uint64, error) {
 	return c.giveSized(p, list, size)
 }
 
-func removexattr(c *Call) (uint64, error)  { return 0, c.removexattrFrom(1, c.byPath) }
-func lremovexattr(c *Call) (uint64, error) { return 0, c.removexattrFrom(1, c.byLink) }
-func fremovexattr(c *Call) (uint64, error) { return 0, c.removexattrFrom(1, c.byFD) }
-
-func removexattrat(c *Call) (uint64, error) {
-	dirfd, pathname, flags, name := c.FD(0), 1, c.Flags(2), 3
-	return 0, c.removexattrFrom(name, c.xattrEntry(dirfd, pathname, flags))
-}
+func removexattr(c *Call) (uint64, error)   { return 0, c.removexattrFrom(1, c.byPath) }
+func lremovexattr(c *Call) (uint64, error)  { return 0, c.removexattrFrom(1, c.byLink) }
+func fremovexattr(c *Call) (uint64, error)  { return 0, c.removexattrFrom(1, c.opened) }
+func removexattrat(c *Call) (uint64, error) { return 0, c.removexattrFrom(3, c.byAt) }
 
 func (c *Call) removexattrFrom(name int, find finder) error {
 	key, err := c.xattrName(name)

@@ -3,11 +3,9 @@
 package jail
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,11 +45,7 @@ func (s *signalInfos) add(sig emulate.Signal) uint64 {
 // ours.
 func (s *signalInfos) take(si *ptrace.SigInfo) (emulate.Signal, bool) {
 	const siQueue = -1
-	v := *(*[8]byte)(si.Fields[8:])
-	id := uint64(0)
-	for i := 7; i >= 0; i-- {
-		id = id<<8 | uint64(v[i])
-	}
+	id := binary.LittleEndian.Uint64(si.Fields[8:])
 	if si.Code != siQueue || id>>48 != signalTag>>48 {
 		return emulate.Signal{}, false
 	}
@@ -95,12 +89,12 @@ func (t *thread) Signal(s emulate.Signal, process bool) error {
 		return err
 	}
 	if !process {
-		t.signalled(s.Number)
+		t.signalled()
 		return nil
 	}
 	// A sleeping handler does not see signals: one that may take it is woken.
 	for _, other := range t.task.Process.Tasks() {
-		if o, ok := other.Machine.(*thread); ok && o.signalled(s.Number) {
+		if o, ok := other.Machine.(*thread); ok && o.signalled() {
 			break
 		}
 	}
@@ -120,7 +114,7 @@ func (t *thread) ignoresChild() bool {
 }
 
 // signalled notes a signal sent; it reports whether that woke the thread.
-func (t *thread) signalled(sig int) bool {
+func (t *thread) signalled() bool {
 	t.maybePending = true
 	if !t.parked || t.interrupted {
 		return t.interrupted
@@ -446,13 +440,13 @@ func (t *thread) Usage(thread bool) (emulate.Usage, error) {
 	if err != nil || t.reaped {
 		return emulate.Usage{}, emulate.ErrGone
 	}
-	return parseUsage(stat, t.tgid, t.tid, thread), nil
+	return parseUsage(stat, t.tgid, t.tid), nil
 }
 
 // clockTick is a tick of /proc/PID/stat, USER_HZ being 100 on every x86.
 const clockTick = 10_000_000
 
-func parseUsage(stat []byte, tgid, tid int, thread bool) emulate.Usage {
+func parseUsage(stat []byte, tgid, tid int) emulate.Usage {
 	var u emulate.Usage
 	_, rest, _ := bytes.Cut(stat[bytes.LastIndexByte(stat, ')')+1:], []byte(" "))
 	f := bytes.Fields(rest)
@@ -467,13 +461,9 @@ func parseUsage(stat []byte, tgid, tid int, thread bool) emulate.Usage {
 	u.MinorFaults, u.MajorFaults = num(10), num(12)
 	u.User, u.System = time.Duration(num(14))*clockTick, time.Duration(num(15))*clockTick
 	u.MaxRSS = num(24) * 4
-	status, err := os.Open(fmt.Sprintf("/proc/%d/task/%d/status", tgid, tid))
-	if err != nil {
-		return u
-	}
-	defer status.Close()
-	for sc := bufio.NewScanner(status); sc.Scan(); {
-		name, value, _ := strings.Cut(sc.Text(), ":")
+	status, _ := readProc(fmt.Sprintf("/proc/%d/task/%d/status", tgid, tid)) // it may be gone by now
+	for line := range strings.Lines(string(status)) {
+		name, value, _ := strings.Cut(line, ":")
 		v, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
 		switch name {
 		case "VmHWM":

@@ -139,10 +139,7 @@ func (t *thread) finish(result uint64, err error) {
 	if !t.exited {
 		_ = ptrace.Skip(t.tid, result)
 	} else {
-		t.regs.Rax = result
-		if t.regs.Rip != t.info.IP {
-			t.regs.Rip = t.info.IP
-		}
+		t.regs.Rax, t.regs.Rip = result, t.info.IP
 		_ = ptrace.SetRegs(t.tid, &t.regs)
 	}
 	t.cont(0)

@@ -260,16 +260,17 @@ func gone(err error) error {
 }
 
 // ReadMemory copies guest memory to p.
-func (t *thread) ReadMemory(p []byte, addr uint64) (int, error) {
+func (t *thread) ReadMemory(p []byte, addr uint64) (int, error) { return t.memory(p, addr, false) }
+
+// WriteMemory copies p to guest memory.
+func (t *thread) WriteMemory(p []byte, addr uint64) (int, error) { return t.memory(p, addr, true) }
+
+// memory copies from guest memory or to it, and what the kernel cannot reach by way of
+// the file that is mapped there.
+func (t *thread) memory(p []byte, addr uint64, write bool) (done int, err error) {
 	if t.reaped {
 		return 0, emulate.ErrGone // the number may be another's
 	}
-	return t.copy(p, addr, false)
-}
-
-// copy copies from guest memory or to it, and what the kernel cannot reach by way of
-// the file that is mapped there.
-func (t *thread) copy(p []byte, addr uint64, write bool) (done int, err error) {
 	vm := ptrace.Read
 	if write {
 		vm = ptrace.Write
@@ -291,14 +292,6 @@ func (t *thread) copy(p []byte, addr uint64, write bool) (done int, err error) {
 			return done, err
 		}
 	}
-}
-
-// WriteMemory copies p to guest memory.
-func (t *thread) WriteMemory(p []byte, addr uint64) (int, error) {
-	if t.reaped {
-		return 0, emulate.ErrGone
-	}
-	return t.copy(p, addr, true)
 }
 
 // Kill ends the process.

@@ -248,7 +248,7 @@ func (n *memNode) Slot() *any { return &n.slot }
 func (n *memNode) SetAttr(c Change) error {
 	a := &n.attr
 	if c.Mode != nil {
-		if n.seals&sealExec != 0 && (a.Mode^*c.Mode)&0o111 != 0 {
+		if n.seals&unix.F_SEAL_EXEC != 0 && (a.Mode^*c.Mode)&0o111 != 0 {
 			return unix.EPERM
 		}
 		a.Mode = a.Mode&unix.S_IFMT | *c.Mode&0o7777

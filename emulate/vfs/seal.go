@@ -4,11 +4,8 @@ package vfs
 
 import "golang.org/x/sys/unix"
 
-// sealExec is F_SEAL_EXEC, which package unix lacks.
-const sealExec = 0x20
-
 const allSeals = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE |
-	unix.F_SEAL_FUTURE_WRITE | sealExec
+	unix.F_SEAL_FUTURE_WRITE | unix.F_SEAL_EXEC
 
 // NewMemFile makes what memfd_create(2) does: a regular file that counts against
 // m and has no name but label. mode is its permission bits; seals is F_SEAL_SEAL,
@@ -36,7 +33,7 @@ func (f *memFile) AddSeals(seals int) error {
 		return unix.EPERM
 	}
 	// A file that can be run is sealed whole with it (mm/memfd.c).
-	if seals&sealExec != 0 && f.attr.Mode&0o111 != 0 {
+	if seals&unix.F_SEAL_EXEC != 0 && f.attr.Mode&0o111 != 0 {
 		seals |= unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE | unix.F_SEAL_FUTURE_WRITE
 	}
 	if seals&^f.seals&unix.F_SEAL_WRITE != 0 && f.data.shared && f.fs.arena.Mapped(f.data.slot) {

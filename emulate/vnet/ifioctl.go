@@ -136,7 +136,7 @@ func ifAddress(request uint32, i *Interface, req *[ifreqSize]byte) error {
 		binary.BigEndian.PutUint32(union[4:], ^uint32(0)<<(32-found.Bits()))
 	case unix.SIOCGIFBRDADDR:
 		if i.Flags&unix.IFF_BROADCAST != 0 {
-			binary.BigEndian.PutUint32(union[4:], binary.BigEndian.Uint32(addr[:])|uint32(1<<(32-found.Bits())-1))
+			copy(union[4:], last(found).AsSlice())
 		}
 	default:
 		copy(union[4:], addr[:])

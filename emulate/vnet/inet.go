@@ -5,6 +5,7 @@ package vnet
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -251,13 +252,7 @@ func (s *inet) join() {
 
 func (s *inet) leave() {
 	t, port := s.table(), s.local.Port()
-	list := t[port]
-	for i, o := range list {
-		if o == s {
-			list = append(list[:i:i], list[i+1:]...)
-			break
-		}
-	}
+	list := slices.DeleteFunc(slices.Clone(t[port]), func(o *inet) bool { return o == s })
 	if t[port] = list; len(list) == 0 {
 		delete(t, port)
 	}

@@ -165,32 +165,11 @@ func (s *inet) congestionName() string {
 // info is struct tcp_info as far as there is something to tell.
 func (s *inet) info() []byte {
 	p := make([]byte, 248)
-	p[0] = tcpState(s)
+	p[0] = s.self.(*TCP).tcpState()
 	binary.LittleEndian.PutUint32(p[16:], loMTU-40) // tcpi_snd_mss
 	binary.LittleEndian.PutUint32(p[20:], 536)      // tcpi_rcv_mss
 	binary.LittleEndian.PutUint32(p[80:], 10)       // tcpi_snd_cwnd
 	return p
-}
-
-// tcpState is the number of include/net/tcp_states.h.
-func tcpState(s *inet) byte {
-	switch s.state {
-	case listening:
-		return 10
-	case connecting:
-		return 2
-	case established:
-		if t, ok := s.self.(*TCP); ok {
-			switch {
-			case t.fin:
-				return 8 // TCP_CLOSE_WAIT
-			case t.shut&shutWrite != 0:
-				return 5 // TCP_FIN_WAIT2
-			}
-		}
-		return 1
-	}
-	return 7
 }
 
 func (s *inet) setInt(o option, v int32) {

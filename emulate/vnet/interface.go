@@ -84,19 +84,30 @@ func (s *inet) entry() Entry {
 			e.State = tcpEstablished
 		}
 	case *TCP:
-		e.Receive = uint32(o.queued)
-		switch {
-		case s.state == listening:
-			e.State, e.Receive = tcpListen, uint32(len(o.pending))
-		case s.state == connecting:
-			e.State = tcpSynSent
-		case s.state == established && s.shut&shutWrite != 0:
-			e.State = tcpFinWait2
-		case s.state == established && o.fin:
-			e.State = tcpCloseWait
-		case s.state == established:
-			e.State, e.Send = tcpEstablished, uint32(o.unsent())
+		e.State, e.Receive = o.tcpState(), uint32(o.queued)
+		switch e.State {
+		case tcpListen:
+			e.Receive = uint32(len(o.pending))
+		case tcpEstablished:
+			e.Send = uint32(o.unsent())
 		}
 	}
 	return e
+}
+
+// tcpState is the number that Linux has for the state.
+func (s *TCP) tcpState() uint8 {
+	switch {
+	case s.state == listening:
+		return tcpListen
+	case s.state == connecting:
+		return tcpSynSent
+	case s.state == established && s.shut&shutWrite != 0:
+		return tcpFinWait2
+	case s.state == established && s.fin:
+		return tcpCloseWait
+	case s.state == established:
+		return tcpEstablished
+	}
+	return tcpClose
 }

@@ -164,17 +164,8 @@ func (s *Netlink) Sockname() []byte { return netlinkName(s.port, uint32(s.groups
 // Peername is in [Socket].
 func (s *Netlink) Peername() ([]byte, error) { return netlinkName(0, 0), nil }
 
-// Listen is in [Socket].
-func (s *Netlink) Listen(int, *Cred) error { return unix.EOPNOTSUPP }
-
-// Accept is in [Socket].
-func (s *Netlink) Accept() (Socket, []byte, error) { return nil, nil, unix.EOPNOTSUPP }
-
 // Shutdown is in [Socket].
 func (s *Netlink) Shutdown(int) error { return unix.EOPNOTSUPP }
-
-// MayReceive is in [Socket].
-func (s *Netlink) MayReceive() error { return nil }
 
 // Send is netlink_sendmsg, and what the kernel does with it.
 func (s *Netlink) Send(to, data []byte, _ *Outgoing) error {
@@ -239,22 +230,14 @@ func (s *Netlink) Receive(r *Received, t Take) error {
 		s.queued -= size
 		s.net.bytes -= size
 	}
-	r.Name, r.Length = netlinkName(0, 0), len(p)
+	r.Name = netlinkName(0, 0)
 	if s.flags>>unix.NETLINK_PKTINFO&1 != 0 {
 		r.Control = append(r.Control, Control{unix.SOL_NETLINK, unix.NETLINK_PKTINFO, le32(0)})
 	}
 	if s.PassCred() {
 		r.Control = append(r.Control, Control{unix.SOL_SOCKET, unix.SCM_CREDENTIALS, (*Cred)(nil).bytes(0, 0)})
 	}
-	if uint64(len(p)) > t.Size {
-		p, r.Truncated = p[:t.Size], true
-	}
-	took, err := t.Sink(0, p)
-	r.N = took
-	if err == nil && took < len(p) {
-		err = unix.EFAULT
-	}
-	return err
+	return r.give(p, t)
 }
 
 // Read is one try of read(2).

@@ -15,9 +15,6 @@ const (
 	maxBuffer     = 4 << 20 // net.core.wmem_max
 	minSndbuf     = 4608    // SOCK_MIN_SNDBUF
 	minRcvbuf     = 2304    // SOCK_MIN_RCVBUF
-
-	soRcvTimeoNew = 66
-	soSndTimeoNew = 67
 )
 
 // flagOptions are the options that are a bit, kept and shown.
@@ -61,9 +58,9 @@ func (s *base) option(name int) ([]byte, error) {
 		}
 	case unix.SO_LINGER:
 		return append(le32(uint32(s.linger[0])), le32(uint32(s.linger[1]))...), nil
-	case unix.SO_RCVTIMEO, soRcvTimeoNew:
+	case unix.SO_RCVTIMEO, unix.SO_RCVTIMEO_NEW:
 		return timeval(s.timeouts[0]), nil
-	case unix.SO_SNDTIMEO, soSndTimeoNew:
+	case unix.SO_SNDTIMEO, unix.SO_SNDTIMEO_NEW:
 		return timeval(s.timeouts[1]), nil
 	case unix.SO_PEERCRED:
 		return s.peerCred.bytes(0, math.MaxUint32), nil
@@ -168,9 +165,9 @@ func (s *base) setOption(name int, value []byte, privileged bool) error {
 			return unix.EINVAL
 		}
 		s.linger = [2]int32{min(max(v, 0), 1), int32(binary.LittleEndian.Uint32(value[4:]))}
-	case unix.SO_RCVTIMEO, soRcvTimeoNew:
+	case unix.SO_RCVTIMEO, unix.SO_RCVTIMEO_NEW:
 		return setTimeout(&s.timeouts[0], value)
-	case unix.SO_SNDTIMEO, soSndTimeoNew:
+	case unix.SO_SNDTIMEO, unix.SO_SNDTIMEO_NEW:
 		return setTimeout(&s.timeouts[1], value)
 	default:
 		return unix.ENOPROTOOPT

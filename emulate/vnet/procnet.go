@@ -3,8 +3,10 @@
 package vnet
 
 import (
+	"cmp"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -114,12 +116,7 @@ func (n *Net) procRoute6() string {
 // procNetlink is net/netlink/af_netlink.c:netlink_seq_show.
 func (n *Net) procNetlink() string {
 	text := "sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n"
-	var list []*Netlink
-	for s := range n.netlinks {
-		list = append(list, s)
-	}
-	slices.SortFunc(list, func(a, b *Netlink) int { return int(int64(a.ino) - int64(b.ino)) })
-	for _, s := range list {
+	for _, s := range slices.SortedFunc(maps.Keys(n.netlinks), func(a, b *Netlink) int { return cmp.Compare(a.ino, b.ino) }) {
 		text += fmt.Sprintf("%s %-3d %-10d %08x %-8d %-8d %-5d %-8d %-8d %-8d\n", noPointer, s.protocol, s.port,
 			uint32(s.groups), s.queued, 0, 0, 2, 0, s.ino)
 	}
@@ -167,12 +164,7 @@ func (n *Net) procInet(family, kind, width int) string {
 func (n *Net) procUnix() string {
 	var text strings.Builder
 	text.WriteString("Num       RefCount Protocol Flags    Type St Inode Path\n")
-	var list []*Unix
-	for s := range n.unix {
-		list = append(list, s)
-	}
-	slices.SortFunc(list, func(a, b *Unix) int { return int(int64(a.ino) - int64(b.ino)) })
-	for _, s := range list {
+	for _, s := range slices.SortedFunc(maps.Keys(n.unix), func(a, b *Unix) int { return cmp.Compare(a.ino, b.ino) }) {
 		flags, state, refs := 0, 1, 2 // SS_UNCONNECTED
 		switch {
 		case s.state == listening:

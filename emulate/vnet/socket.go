@@ -151,6 +151,13 @@ func (s *base) Type() int { return s.kind }
 // SetIno is in [Socket].
 func (s *base) SetIno(ino uint64, uid uint32) { s.ino, s.uid = ino, uid }
 
+// Listen and Accept are in [Socket]: of families that have no connections.
+func (s *base) Listen(int, *Cred) error         { return unix.EOPNOTSUPP }
+func (s *base) Accept() (Socket, []byte, error) { return nil, nil, unix.EOPNOTSUPP }
+
+// MayReceive is in [Socket].
+func (s *base) MayReceive() error { return nil }
+
 // Timeout is [fdtable.Timeouter].
 func (s *base) Timeout(write bool) time.Duration {
 	if write {

@@ -132,10 +132,7 @@ func (s *TCP) Receive(r *Received, t Take) error {
 		}
 		took, err := len(data), error(nil)
 		if !t.Discard && !skip {
-			took, err = t.Sink(r.N, data)
-		}
-		if err == nil && took < len(data) {
-			err = unix.EFAULT
+			took, err = t.sink(r.N, data)
 		}
 		if err != nil {
 			if r.N > 0 && err == unix.EFAULT {

@@ -39,12 +39,6 @@ type datagram struct {
 
 func (d *datagram) truesize() int { return headSize(len(d.data) + 42) }
 
-// Listen is in [Socket].
-func (s *UDP) Listen(int, *Cred) error { return unix.EOPNOTSUPP }
-
-// Accept is in [Socket].
-func (s *UDP) Accept() (Socket, []byte, error) { return nil, nil, unix.EOPNOTSUPP }
-
 // Peername is in [Socket].
 func (s *UDP) Peername() ([]byte, error) {
 	if s.remote.Port() == 0 {
@@ -209,9 +203,6 @@ func (s *UDP) deliver(d *datagram) {
 	s.waiters.WakeFor(pollIn)
 }
 
-// MayReceive is in [Socket].
-func (s *UDP) MayReceive() error { return nil }
-
 // Receive is udp_recvmsg without the waiting.
 func (s *UDP) Receive(r *Received, t Take) error {
 	if err := s.takeError(); err != nil {
@@ -224,21 +215,11 @@ func (s *UDP) Receive(r *Received, t Take) error {
 		return unix.EAGAIN
 	}
 	d := s.queue[0]
-	data := d.data
-	r.Length, r.Name = len(data), s.sockaddr(d.from)
-	r.Control = s.control(&d)
-	if uint64(len(data)) > t.Size {
-		data, r.Truncated = data[:t.Size], true
-	}
+	r.Name, r.Control = s.sockaddr(d.from), s.control(&d)
 	if !t.Peek {
 		s.drop()
 	}
-	took, err := t.Sink(0, data)
-	r.N = took
-	if err == nil && took < len(data) {
-		err = unix.EFAULT
-	}
-	return err
+	return r.give(d.data, t)
 }
 
 // drop frees the oldest datagram.

@@ -55,6 +55,21 @@ type Take struct {
 	Sink func(done int, p []byte) (int, error)
 }
 
+// sink gives bytes that come after done others. EFAULT: not all were taken.
+func (t *Take) sink(done int, p []byte) (took int, err error) {
+	if took, err = t.Sink(done, p); err == nil && took < len(p) {
+		err = unix.EFAULT
+	}
+	return took, err
+}
+
+// give is the one datagram that a receive gives, cut to its size. EFAULT.
+func (r *Received) give(p []byte, t Take) (err error) {
+	r.Length, r.Truncated = len(p), uint64(len(p)) > t.Size
+	r.N, err = t.sink(0, p[:min(uint64(len(p)), t.Size)])
+	return err
+}
+
 // Receive is one try: of a stream it takes what there is until the credentials
 // change or descriptors came, of others one datagram. EAGAIN: not enough there; a
 // stream may have given a part, and the next try with the same r goes on behind it.
@@ -75,21 +90,14 @@ func (s *Unix) Receive(r *Received, t Take) error {
 	}
 	m := s.queue[i]
 	data := m.data[skip:]
-	r.from, r.Cred, r.Length, r.Name = m.from, m.cred, len(data), m.from.named()
-	if uint64(len(data)) > t.Size {
-		data, r.Truncated = data[:t.Size], true
-	}
+	r.from, r.Cred, r.Name = m.from, m.cred, m.from.named()
 	r.Files = s.take(m, t.Peek)
 	if !t.Peek {
 		s.drop(i)
 		s.room.Wake()
 	}
-	took, err := t.Sink(0, data)
-	r.N = took
-	if err == nil && took < len(data) {
-		err = unix.EFAULT
-	}
-	s.moveOffset(t.Peek, took, r.Length)
+	err := r.give(data, t)
+	s.moveOffset(t.Peek, r.N, r.Length)
 	return err
 }
 
@@ -147,10 +155,7 @@ func (s *Unix) receiveStream(r *Received, t Take) error {
 		}
 		data := m.unread()[skip:]
 		data = data[:min(uint64(len(data)), t.Size-uint64(r.N))]
-		took, err := t.Sink(r.N, data)
-		if err == nil && took < len(data) {
-			err = unix.EFAULT
-		}
+		took, err := t.sink(r.N, data)
 		if err != nil {
 			if r.N > 0 && err == unix.EFAULT {
 				err = nil

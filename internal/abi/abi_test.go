@@ -51,16 +51,3 @@ func TestPutStatx(t *testing.T) {
 		}
 	}
 }
-
-func TestPutStatfs(t *testing.T) {
-	var s unix.Statfs_t
-	if err := unix.Statfs("/proc", &s); err != nil {
-		t.Fatal(err)
-	}
-	got := make([]byte, abi.StatfsSize)
-	abi.PutStatfs(got, &s)
-	want := unsafe.Slice((*byte)(unsafe.Pointer(&s)), unsafe.Sizeof(s))
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("-kernel +ours:\n%s", diff)
-	}
-}

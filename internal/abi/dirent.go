@@ -13,16 +13,10 @@ type Dirent struct {
 // AppendDirent64 appends d as struct linux_dirent64 to p, unless that would make
 // p longer than limit: then ok is false.
 func AppendDirent64(p []byte, d Dirent, limit int) (_ []byte, ok bool) {
-	n := (19 + len(d.Name) + 1 + 7) &^ 7
-	if len(p)+n > limit {
+	p, q := appendDirent(p, d, limit)
+	if q == nil {
 		return p, false
 	}
-	at := len(p)
-	p = append(p, make([]byte, n)...)
-	q := p[at:]
-	le.PutUint64(q, d.Ino)
-	le.PutUint64(q[8:], uint64(d.Off))
-	le.PutUint16(q[16:], uint16(n))
 	q[18] = d.Type
 	copy(q[19:], d.Name)
 	return p, true
@@ -31,19 +25,27 @@ func AppendDirent64(p []byte, d Dirent, limit int) (_ []byte, ok bool) {
 // AppendDirent is AppendDirent64 for struct linux_dirent of getdents(2), which
 // hides the type in its last byte.
 func AppendDirent(p []byte, d Dirent, limit int) (_ []byte, ok bool) {
-	n := (18 + len(d.Name) + 2 + 7) &^ 7
-	if len(p)+n > limit {
+	p, q := appendDirent(p, d, limit)
+	if q == nil {
 		return p, false
 	}
-	at := len(p)
+	copy(q[18:], d.Name)
+	q[len(q)-1] = d.Type
+	return p, true
+}
+
+// appendDirent appends what both have in common, and gives it as q; nil: no room.
+func appendDirent(p []byte, d Dirent, limit int) (_, q []byte) {
+	n := (18 + len(d.Name) + 2 + 7) &^ 7 // with a type and a NUL
+	if len(p)+n > limit {
+		return p, nil
+	}
 	p = append(p, make([]byte, n)...)
-	q := p[at:]
+	q = p[len(p)-n:]
 	le.PutUint64(q, d.Ino)
 	le.PutUint64(q[8:], uint64(d.Off))
 	le.PutUint16(q[16:], uint16(n))
-	copy(q[18:], d.Name)
-	q[n-1] = d.Type
-	return p, true
+	return p, q
 }
 
 // AppendInotify appends struct inotify_event with its padded name (a name takes

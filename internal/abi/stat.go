@@ -24,9 +24,8 @@ type Stat struct {
 
 // Sizes of the structures in bytes.
 const (
-	StatSize   = 144 // struct stat
-	StatxSize  = 256 // struct statx
-	StatfsSize = 120 // struct statfs
+	StatSize  = 144 // struct stat
+	StatxSize = 256 // struct statx
 )
 
 // PutStat fills p, of StatSize, as arch/x86/include/uapi/asm/stat.h lays it out.
@@ -90,23 +89,4 @@ func PutStatx(p []byte, s *Stat, x Statx) {
 	le.PutUint32(p[136:], unix.Major(s.Dev))
 	le.PutUint32(p[140:], unix.Minor(s.Dev))
 	le.PutUint64(p[144:], x.MountID)
-}
-
-// PutStatfs fills p, of StatfsSize, as include/uapi/asm-generic/statfs.h lays it
-// out with 64-bit words.
-func PutStatfs(p []byte, s *unix.Statfs_t) {
-	p = p[:StatfsSize]
-	clear(p)
-	le.PutUint64(p[0:], uint64(s.Type))
-	le.PutUint64(p[8:], uint64(s.Bsize))
-	le.PutUint64(p[16:], s.Blocks)
-	le.PutUint64(p[24:], s.Bfree)
-	le.PutUint64(p[32:], s.Bavail)
-	le.PutUint64(p[40:], s.Files)
-	le.PutUint64(p[48:], s.Ffree)
-	le.PutUint32(p[56:], uint32(s.Fsid.Val[0]))
-	le.PutUint32(p[60:], uint32(s.Fsid.Val[1]))
-	le.PutUint64(p[64:], uint64(s.Namelen))
-	le.PutUint64(p[72:], uint64(s.Frsize))
-	le.PutUint64(p[80:], uint64(s.Flags))
 }

@@ -7,44 +7,10 @@ import "github.com/elastic/go-seccomp-bpf/arch"
 // Max is the highest number that has a name.
 const Max = 471
 
-// The numbers that code other than a table needs: what the warden makes a guest
-// do, and what it recognises before any handler runs.
+// The numbers of calls that handlers make often.
 const (
-	Close          = 3
-	Mmap           = 9
-	Mprotect       = 10
-	Munmap         = 11
-	Brk            = 12
-	RtSigaction    = 13
-	RtSigprocmask  = 14
-	RtSigreturn    = 15
-	Mremap         = 25
-	Madvise        = 28
-	Dup2           = 33
-	Pause          = 34
-	Nanosleep      = 35
-	Getpid         = 39
-	Clone          = 56
-	Fork           = 57
-	Vfork          = 58
-	Execve         = 59
-	Exit           = 60
-	Fcntl          = 72
-	Prctl          = 157
-	ArchPrctl      = 158
-	Gettid         = 186
-	Futex          = 202
-	RestartSyscall = 219
-	ExitGroup      = 231
-	Tgkill         = 234
-	SetRobustList  = 273
-	Dup3           = 292
-	Prlimit64      = 302
-	Seccomp        = 317
-	Execveat       = 322
-	Rseq           = 334
-	Clone3         = 435
-	CloseRange     = 436
+	Mmap      = 9
+	Prlimit64 = 302
 )
 
 // later are the calls newer than go-seccomp-bpf's table, and the one it lacks.
