@@ -74,7 +74,7 @@ func (t *thread) load(r emulate.ExecRequest, state emulate.SignalState) error {
 	open := func(path string) (loader.File, error) {
 		d, err := r.Open(path)
 		if err != nil {
-			w.refused.file(t, path, false) // an interpreter, maybe
+			w.refused.file(t, path, false, false) // an interpreter, maybe
 			return nil, err
 		}
 		f, err := d.Open(unix.O_RDONLY)

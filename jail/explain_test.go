@@ -95,6 +95,23 @@ for address in ("else.where", 80), ("192.0.2.1", 81), ("some.where", 82):
 	}
 }
 
+// TestRefusedToWrite: of a file of the caller's, which in a mount to read is another
+// user's, the mount is told and not the permission.
+func TestRefusedToWrite(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "mine"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p := policy.Tool()
+	p.Mounts = append(p.Mounts, policy.Mount{Guest: "/data", Kind: policy.KindHost, Host: dir})
+	var refused []policy.Explanation
+	got := jailed(t, &jail.Jail{Refused: &refused}, sh("exec 2>&1; cat /data/mine; echo x >> /data/mine"), p)
+	if len(refused) != 1 || refused[0].Mount == nil || !refused[0].Mount.Write || refused[0].File != "/data/mine" ||
+		!strings.Contains(got.Stdout, "mine: Permission denied") {
+		t.Errorf("%+v\n%+v", refused, got)
+	}
+}
+
 // TestRefusedElsewhere: a file that the host has beside one that is mounted under
 // another name, and a name and an address, where the policy has no network at all.
 func TestRefusedElsewhere(t *testing.T) {

@@ -30,10 +30,11 @@ type refusals struct {
 	seen map[string]bool
 }
 
-// refusal is an explanation, and for a file whether it was to be written.
+// refusal is an explanation, and for a file whether it was to be written, and was not
+// because another user's.
 type refusal struct {
 	policy.Explanation
-	write bool
+	write, denied bool
 }
 
 // add notes what was not noted before; key says what it is.
@@ -51,13 +52,16 @@ func (r *refusals) call(t *thread, d policy.Decision, err error) {
 		r.add(fmt.Sprint(row.name, d.Rule), func() refusal { return refusal{Explanation: r.w.explain(c)} })
 		return
 	}
-	if err != unix.ENOENT && err != unix.EROFS && err != unix.ENOSPC {
+	if err != unix.ENOENT && err != unix.EROFS && err != unix.ENOSPC && err != unix.EACCES {
 		return
 	}
-	write := err != unix.ENOENT
+	write, denied := err == unix.EROFS || err == unix.ENOSPC, err == unix.EACCES
 	kinds := strings.Fields(row.args)
 	for i, kind := range kinds[:min(len(kinds), len(c.Args))] {
 		write = write || kind == "flags:open" && c.Args[i]&(unix.O_ACCMODE|unix.O_CREAT) != 0
+	}
+	if denied && !write {
+		return
 	}
 	for i, kind := range kinds[:min(len(kinds), len(c.Args))] {
 		name, seen := c.Seen[c.Args[i]]
@@ -78,20 +82,20 @@ func (r *refusals) call(t *thread, d policy.Decision, err error) {
 			}
 			name = path.Join(dir.Path(), name)
 		}
-		r.file(t, name, write)
+		r.file(t, name, write, denied)
 	}
 }
 
 // file notes a file that t's call could not have.
-func (r *refusals) file(t *thread, name string, write bool) {
+func (r *refusals) file(t *thread, name string, write, denied bool) {
 	if r == nil {
 		return
 	}
 	name = path.Clean(name)
-	r.add(fmt.Sprint(name, write), func() refusal {
+	r.add(fmt.Sprint(name, write, denied), func() refusal {
 		e := r.w.explain(&t.call)
 		e.File = name
-		return refusal{e, write}
+		return refusal{e, write, denied}
 	})
 }
 
@@ -131,6 +135,13 @@ func meantFile(name string, mounts []policy.Mount) string {
 	return file
 }
 
+// callers reports that a file of the host's is the caller's own, which in a mount for
+// writing is the guest's.
+func callers(file string) bool {
+	var st unix.Stat_t
+	return unix.Stat(file, &st) == nil && int(st.Uid) == unix.Geteuid()
+}
+
 // finish gives the caller what was refused. Of files that a mount could show it
 // looks whether the host has them: no guest is left that could notice.
 func (r *refusals) finish() {
@@ -143,6 +154,9 @@ func (r *refusals) finish() {
 		}
 		if e.File != "" {
 			host := meantFile(e.File, r.w.policy.Mounts)
+			if e.denied && !callers(host) {
+				continue
+			}
 			if e.Mount = r.w.policy.ExplainFile(e.File, e.write, host); e.Mount == nil {
 				continue
 			}
