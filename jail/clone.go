@@ -86,7 +86,7 @@ func (t *thread) adopt(r emulate.CloneRequest, child *thread) (*thread, error) {
 	}
 	w := t.w
 	child = w.newThread(tid, tgid, (*thread).firstStop)
-	child.regs = t.regs
+	child.regs, child.info.IP = t.regs, t.info.IP
 	child.lastCPU, child.exitStops = t.lastCPU, t.exitStops
 	child.maybePending = false
 	child.moves()

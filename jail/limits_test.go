@@ -262,12 +262,17 @@ func TestDiskMappedIsTight(t *testing.T) {
 func TestDiskScattered(t *testing.T) {
 	program := guestProgram(t, "hog")
 	for _, limit := range []int64{5 << 20, 256 << 20, 4 << 30} {
-		dir := t.TempDir()
-		p := own(dir)
-		p.Limits.Disk = limit
-		want := result{Stdout: "as it should be\n"}
-		if got := jailed(t, &jail.Jail{}, exec.Command(program, "disk scattered", dir), p); got != want {
-			t.Errorf("%d: %+v", limit, got)
+		for _, seeded := range []bool{false, true} { // then there is no vDSO
+			dir := t.TempDir()
+			p := own(dir)
+			p.Limits.Disk = limit
+			if seeded {
+				p = repeatable(p, 1)
+			}
+			want := result{Stdout: "as it should be\n"}
+			if got := jailed(t, &jail.Jail{}, exec.Command(program, "disk scattered", dir), p); got != want {
+				t.Errorf("%d, %v: %+v", limit, seeded, got)
+			}
 		}
 	}
 }

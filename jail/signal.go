@@ -286,7 +286,7 @@ func (t *thread) deliver(sig unix.Signal) {
 
 // fault answers a bus error where the guest may touch more of a file than is mapped
 // so, see [emulate.Call.Fault]. The thread makes the calls at a syscall instruction of
-// its vDSO. false: the error is the guest's.
+// its memory. false: the error is the guest's.
 func (t *thread) fault() bool {
 	var si ptrace.SigInfo
 	if t.rewound != 0 || ptrace.GetSigInfo(t.tid, &si) != nil || si.Code != busAdrErr {
@@ -320,16 +320,22 @@ func (t *thread) fault() bool {
 // busAdrErr is BUS_ADRERR: no memory behind the address.
 const busAdrErr = 2
 
-// syscallSite is where a syscall instruction stands in the vDSO.
+// syscallSite is where a syscall instruction stands: the thread's last, or its maker's,
+// or one of the vDSO.
 func (t *thread) syscallSite() (addr uint64, ok bool) {
 	const sysinfoEHDR, pages = 33, 2
+	syscall := []byte{0x0f, 0x05}
+	var code [pages * 4096]byte
+	last := t.info.IP - syscallSize
+	if n, _ := ptrace.Read(t.tid, code[:syscallSize], last); bytes.Equal(code[:n], syscall) {
+		return last, true
+	}
 	auxv, err := t.ProcFile("auxv")
 	for ; err == nil && len(auxv) >= 16; auxv = auxv[16:] {
 		if binary.LittleEndian.Uint64(auxv) == sysinfoEHDR {
 			addr = binary.LittleEndian.Uint64(auxv[8:])
-			var code [pages * 4096]byte
 			n, _ := ptrace.Read(t.tid, code[:], addr)
-			i := bytes.Index(code[:n], []byte{0x0f, 0x05})
+			i := bytes.Index(code[:n], syscall)
 			return addr + uint64(i), i >= 0
 		}
 	}
