@@ -74,6 +74,17 @@ type meters struct {
 	unmapped int64         // of the arena's Refused, those counted
 	second   int64         // of since; in it there were
 	lately   int64         // calls
+	growth   growth
+}
+
+// growth is what the warden knows of the memory in use: what it was at the last look,
+// and by how much that may have become more by calls. Looks that take long are not
+// made more than half of the time.
+type growth struct {
+	held, since int64
+	brk         map[*emulate.Process]uint64
+	looked      time.Time
+	took        time.Duration
 }
 
 // named lists the meters by their limits' names.
@@ -84,6 +95,7 @@ func (m *meters) named() map[string]*meter {
 
 func (m *meters) start(l policy.Limits) {
 	m.since = time.Now()
+	m.growth.brk = make(map[*emulate.Process]uint64)
 	for name, bound := range map[string]int64{"memory": l.Memory, "tasks": int64(l.Tasks), "files": int64(l.Files),
 		"descriptors": int64(l.Descriptors), "disk": l.Disk, "inodes": l.Inodes, "output": l.Output, "cpu": int64(l.CPU), "wall": int64(l.Wall), "calls": int64(l.Calls)} {
 		m.named()[name].bound.Store(bound)
@@ -182,18 +194,66 @@ func (w *warden) noData(t *thread, result uint64) bool {
 	switch c.Nr {
 	case unix.SYS_BRK:
 		more = c.Args[0] - result
-	case unix.SYS_MREMAP:
-		more = c.Args[2] - min(c.Args[1], c.Args[2])
-	case unix.SYS_MMAP, unix.SYS_MPROTECT:
-		if c.Args[2]&unix.PROT_WRITE != 0 && (c.Nr == unix.SYS_MPROTECT || c.Args[3]&unix.MAP_SHARED == 0) {
-			more = c.Args[1]
-		}
+	default:
+		more = wants(c)
 	}
 	if most == 0 || more == 0 || t.task.Process.Rlimits[unix.RLIMIT_DATA].Cur < most {
 		return false
 	}
 	data := procSum(map[int][]int{t.tgid: {t.tid}}, "status", math.MaxInt64, "VmData:")
 	return more > most-min(uint64(data), most)
+}
+
+// wants is how much more memory of its own a call asks for, brk aside.
+func wants(c *emulate.Call) uint64 {
+	switch c.Nr {
+	case unix.SYS_MREMAP:
+		return c.Args[2] - min(c.Args[1], c.Args[2])
+	case unix.SYS_MMAP, unix.SYS_MPROTECT:
+		if c.Args[2]&unix.PROT_WRITE != 0 && (c.Nr == unix.SYS_MPROTECT || c.Args[3]&unix.MAP_SHARED == 0) {
+			return c.Args[1]
+		}
+	}
+	return 0
+}
+
+// grew looks at the memory in use when t's call may have let it grow past the limit:
+// the guest has not touched it yet. What was there and is touched later is for
+// lookAtLimits.
+func (w *warden) grew(t *thread, result uint64) {
+	g, most := &w.meters.growth, w.policy.Limits.Memory
+	more := wants(&t.call)
+	if t.call.Nr == unix.SYS_BRK {
+		more = result - min(result, g.brk[t.task.Process])
+		g.brk[t.task.Process] = result
+	}
+	if more == 0 {
+		return
+	}
+	g.since += int64(min(more, uint64(most)))
+	start := time.Now()
+	if g.held+g.since <= most || start.Sub(g.looked) < 2*g.took && g.took > longLook {
+		return
+	}
+	g.held, g.since = held(w.processes(), most), 0
+	g.looked, g.took = start, time.Since(start)
+	w.meters.memory.most(g.held)
+	if g.held > most {
+		w.reached("memory", most)
+	}
+	g.since = int64(min(more, uint64(most)))
+}
+
+// longLook is when a look takes long.
+const longLook = time.Millisecond
+
+// processes are the guest's processes, by host ids, and the threads of each.
+func (w *warden) processes() map[int][]int {
+	all := make(map[int][]int)
+	for tid, t := range w.threads {
+		all[t.tgid] = append(all[t.tgid], tid)
+	}
+	return all
 }
 
 // full counts a refusal for which a limit is to blame. result is brk's.
@@ -341,12 +401,10 @@ func (p *Process) lookAtLimits(l policy.Limits) (next time.Duration, asleep chan
 		}
 		next = min(next, time.Duration(max(left, 0)/int64(speed*busy)))
 	}
-	processes := make(map[int][]int) // the threads of each
+	var processes map[int][]int
 	var cpu time.Duration
 	p.do(func() {
-		for tid, t := range w.threads {
-			processes[t.tgid] = append(processes[t.tgid], tid)
-		}
+		processes = w.processes()
 		busy, cpu = max(min(busy, len(w.threads)), 1), w.cpuTime()
 		if w.idle() {
 			asleep = make(chan struct{})

@@ -223,6 +223,20 @@ func TestLimitsAreTight(t *testing.T) {
 	}
 }
 
+// TestMemoryInPieces: of memory that is asked for little by little there is not much
+// more than the bound, at any load.
+func TestMemoryInPieces(t *testing.T) {
+	p := own(t.TempDir())
+	p.Limits.Memory = 100 << 20
+	proc := must(jail.Spawn(exec.Command(guestProgram(t, "hog"), "pieces"), p))
+	if got := errText(await(t, proc)); got != "jail: limit memory (104857600) reached" {
+		t.Error(got)
+	}
+	if s := proc.Stats().Limits["memory"]; s.Used > p.Limits.Memory*21/20 {
+		t.Errorf("%+v", s)
+	}
+}
+
 // TestDiskMappedIsTight: pages of memory files are counted one by one, also those that
 // stores and loads make by mappings, at any load.
 func TestDiskMappedIsTight(t *testing.T) {

@@ -43,6 +43,9 @@ func (t *thread) syscall() {
 	w.stops(start)
 	d := w.decide(c)
 	result, err := w.answer(t, d)
+	if err == nil && w.policy.Limits.Memory > 0 {
+		w.grew(t, result)
+	}
 	if w.audits != nil && uint(nr) < maxCalls {
 		w.auditCall(t, d, result, err)
 	}

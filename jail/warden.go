@@ -361,6 +361,7 @@ func (w *warden) endTask(t *thread, ws unix.WaitStatus, u emulate.Usage) {
 		t.task.Process.UsedBefore(u)
 	}
 	w.meters.ended(t, u)
+	delete(w.meters.growth.brk, t.task.Process) // or of one of several threads, then it is looked once more
 	if t.task.Process.PID == 1 && t.task == w.sys.Task(t.task.TID) {
 		w.status = ws
 	}

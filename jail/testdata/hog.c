@@ -363,6 +363,12 @@ int main(int argc, char **argv)
 	if (!strcmp(how, "many")) /* none of them too much */
 		for (int i = 0; i < 4 && fork(); i++)
 			;
+	if (!strcmp(how, "pieces")) { /* of which none is much */
+		for (int i = 0; i < 8 && fork(); i++)
+			;
+		while (!take(1 * MIB, MAP_PRIVATE))
+			;
+	}
 	if (!strcmp(how, "many") || !strcmp(how, "family"))
 		take(150 * MIB, MAP_PRIVATE);
 	if (!strcmp(how, "last")) { /* three times 60 MiB, then as much as goes */
