@@ -156,7 +156,8 @@ func (c *Call) Fault(addr uint64) (again bool, err error) {
 		return false, err
 	}
 	s.placing.at, s.placing.places = fdtable.Mapping{Arena: fdtable.ArenaOwn, Offset: int64(m.offset % arena.Void)}, true
-	return true, c.remap(m, addr, uint64(fit), m.offset%arena.Void)
+	err = c.remap(m, addr, uint64(fit), m.offset%arena.Void)
+	return err == nil || err == unix.EACCES, err // EACCES: another thread has put something else there
 }
 
 // Reach reads p from what t has mapped at addr and may not touch, or writes it there:

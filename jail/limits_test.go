@@ -291,6 +291,16 @@ func TestDiskScattered(t *testing.T) {
 	}
 }
 
+// TestMappedCrowded: where the kernel lets a process have no further mapping, a page of
+// a file that would need one is a bus error, not a fault without end.
+func TestMappedCrowded(t *testing.T) {
+	dir := t.TempDir()
+	got := jailed(t, &jail.Jail{}, exec.Command(guestProgram(t, "hog"), "crowded", dir), own(dir))
+	if want := (result{Err: "signal: bus error"}); got != want {
+		t.Errorf("%+v", got)
+	}
+}
+
 // sendsGuest sends without end: to network and address, of a listener to who
 // comes, or of a descriptor.
 func sendsGuest(args []string) {

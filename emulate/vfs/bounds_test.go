@@ -399,6 +399,40 @@ func TestScatteredQuota(t *testing.T) {
 	runtime.KeepAlive(m)
 }
 
+// All of a large file is a guest's to touch after few faults, in whatever order they
+// come.
+func TestAdmitSoon(t *testing.T) {
+	const size, page = 1 << 30, 4096
+	m := vfs.NewMem(vfs.MemOptions{})
+	useArena(t, m)
+	f, _ := newFile(t, m)
+	if err := f.Truncate(size); err != nil {
+		t.Fatal(err)
+	}
+	p, err := f.Map(0, size, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	touched, faults := make([]bool, size/page), 0
+	for i := range len(touched) {
+		at := i * 100_003 % len(touched) // a prime: each page once
+		if touched[at] {
+			continue
+		}
+		n, err := p.Owner.Admit(int64(at)*page, size-int64(at)*page)
+		if n < page || err != nil {
+			t.Fatalf("page %d: %d bytes, %v", at, n, err)
+		}
+		for j := range int(n / page) {
+			touched[at+j] = true
+		}
+		faults++
+	}
+	if faults > 3000 {
+		t.Errorf("%d faults", faults)
+	}
+}
+
 // What guests may touch of a mapped file counts, page by page, until none maps it.
 func TestAdmit(t *testing.T) {
 	const limit, page = 1 << 20, 4096

@@ -4,6 +4,7 @@ package vfs
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"io"
 	"slices"
@@ -98,7 +99,15 @@ func (s *shared) Admit(off, n int64) (int64, error) {
 }
 
 // Load is [fdtable.Owner].
-func (s *shared) Load(p []byte, off int64) (int, error) { return s.readAt(s.n, p, off) }
+func (s *shared) Load(p []byte, off int64) (int, error) {
+	size, err := s.n.size()
+	if err != nil {
+		return 0, err
+	}
+	p, end := mappable(p, off, size)
+	n, err := s.slot.ReadAt(p, off)
+	return n, cmp.Or(err, end)
+}
 
 // Store is [fdtable.Owner].
 func (s *shared) Store(p []byte, off int64) (int, error) {

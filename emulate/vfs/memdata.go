@@ -3,6 +3,7 @@
 package vfs
 
 import (
+	"io"
 	"iter"
 	"math/bits"
 	"runtime"
@@ -31,9 +32,6 @@ const (
 	// maxAheadPart of the bound at most, for they count as used.
 	maxAhead     = 64 << 20 / blockSize
 	maxAheadPart = 16
-	// growAhead is after how many faults in a file each is worth another page, lest
-	// the guest's mappings get too many (vm.max_map_count).
-	growAhead = 256
 )
 
 // content is the bytes of a regular file. It knows which pages exist; the bytes
@@ -392,10 +390,12 @@ func (c *content) survey() bool {
 	return n < maxExtents
 }
 
-// Admit is [fdtable.Owner], for a guest that has met a page it may not touch.
+// Admit is [fdtable.Owner], for a guest that has met a page it may not touch. Each
+// time is worth another page, lest the guest's mappings get too many
+// (vm.max_map_count) and its faults too slow.
 func (c *content) Admit(off, n int64) (int64, error) {
 	c.faults++
-	pages := 1 + c.faults/growAhead
+	pages := c.faults
 	if off == c.next {
 		pages = max(pages, 2*c.ahead)
 	}
@@ -476,7 +476,22 @@ func (c *content) charge(pages int64) {
 }
 
 // Load is [fdtable.Owner].
-func (c *content) Load(p []byte, off int64) (int, error) { return c.readAt(p, off) }
+func (c *content) Load(p []byte, off int64) (int, error) {
+	p, end := mappable(p, off, c.size)
+	if err := c.read(p, off); err != nil {
+		return 0, err
+	}
+	return len(p), end
+}
+
+// mappable is what of p, at off, lies in the pages of a file of a size; io.EOF if that
+// is not all.
+func mappable(p []byte, off, size int64) ([]byte, error) {
+	if left := max(blocksOf(size)*blockSize-off, 0); left < int64(len(p)) {
+		return p[:left], io.EOF
+	}
+	return p, nil
+}
 
 // Store is [fdtable.Owner].
 func (c *content) Store(p []byte, off int64) (int, error) {

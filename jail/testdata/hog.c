@@ -269,8 +269,20 @@ static int scattered(size_t size, int pages)
 		return 8;
 	if (fstat(fd, &st) || st.st_blocks != 8 * pages)
 		return 9;
+	if (ftruncate(fd, 2 * size - 1) || pwrite(other, (void *)(p + 2 * size - 4096), 4096, 0) != 4096)
+		return 10; /* up to the end of the last page */
 	printf("as it should be\n");
 	return 0;
+}
+
+/* Touches a page of a file's mapping when there may be no further mapping. */
+static void crowded(size_t size)
+{
+	int fd = open("sparse", O_CREAT | O_RDWR, 0600), n = 0;
+	volatile char *p = ftruncate(fd, size) ? MAP_FAILED : mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	while (p != MAP_FAILED && mmap(NULL, 4096, n++ % 2 ? PROT_READ : PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED)
+		;
+	p[size / 2] = 1;
 }
 
 /* Nothing but tables: the zero page, once for each. */
@@ -337,6 +349,10 @@ int main(int argc, char **argv)
 		_exit(crowd());
 	if (!strcmp(how, "descriptors ways"))
 		_exit(descriptors(argv[0]));
+	if (!strcmp(how, "crowded")) {
+		crowded(1024 * MIB);
+		return 0;
+	}
 	if (!strncmp(how, "disk ", 5))
 		return !strcmp(how, "disk scattered") ? scattered(1024 * MIB, 1024) : mapped(1024 * MIB, how + 5);
 	if (argc > 2) {
