@@ -3,6 +3,7 @@
 package vfs_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -397,6 +398,38 @@ func TestScatteredQuota(t *testing.T) {
 		t.Errorf("they hold %d bytes", n)
 	}
 	runtime.KeepAlive(m)
+}
+
+// A file that is gone while a guest maps it counts until none does, at the latest until
+// the arena ends.
+func TestGoneWhileMapped(t *testing.T) {
+	m := vfs.NewMem(vfs.MemOptions{Bytes: 1 << 20})
+	free := func() uint64 {
+		s, err := m.Root().(vfs.StatFSer).StatFS()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Bfree
+	}
+	all := free()
+	a := useArena(t, m)
+	a.InUse = func(slots map[int]bool) error { slots[0] = true; return nil }
+	f, _ := newFile(t, m)
+	if _, err := f.WriteAt(make([]byte, 1<<20), 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Map(0, 1<<20, true); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(vfs.NewNamespace(m.Root()).Root().Unlink(vfs.Cred{}, "f"), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if a.Reclaim(); free() != 0 {
+		t.Errorf("%d blocks are free while it is mapped", free())
+	}
+	if err := m.UseArena(nil); err != nil || free() != all {
+		t.Errorf("%d blocks are free at last, of %d, %v", free(), all, err)
+	}
 }
 
 // All of a large file is a guest's to touch after few faults, in whatever order they

@@ -41,7 +41,7 @@ type Mem struct {
 	root    *memNode
 	ino     uint64 // last one given
 	arena   *arena.Arena
-	settled map[*content]bool // those with a slot of arena
+	settled map[*content]bool // those with a slot of arena; false: the file is gone
 
 	unclocked bool // MemOptions named no clock
 }
@@ -75,8 +75,10 @@ func (m *Mem) UseArena(a *arena.Arena) error {
 	if m.arena == a {
 		return nil
 	}
-	for c := range m.settled {
-		if err := c.detach(); err != nil {
+	for c, there := range m.settled {
+		if !there {
+			c.charge(0)
+		} else if err := c.detach(); err != nil {
 			return err
 		}
 		delete(m.settled, c)
@@ -207,15 +209,19 @@ func (n *memNode) drop() {
 		return
 	}
 	n.data = &content{quota: c.quota}
-	delete(n.fs.settled, c)
+	gone := func() {
+		delete(n.fs.settled, c)
+		c.charge(0)
+	}
 	switch {
 	case c.slot.Valid() && c.mapped:
-		n.fs.arena.Retire(c.slot, func() { c.charge(0) })
+		n.fs.settled[c] = false
+		n.fs.arena.Retire(c.slot, gone)
 		return
 	case c.slot.Valid():
 		_ = c.slot.Free() // One that cannot be emptied is not used again.
 	}
-	c.charge(0)
+	gone()
 }
 
 // Hold keeps the content of an inode without a name.
