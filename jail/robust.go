@@ -3,6 +3,9 @@
 package jail
 
 import (
+	"bytes"
+	"time"
+
 	"golang.org/x/sys/unix"
 
 	"oubliette/internal/ptrace"
@@ -66,7 +69,11 @@ func (t *thread) awaitOthers() bool {
 	g := w.exits[t.tgid]
 	if g == nil {
 		var regs ptrace.Regs
-		if ptrace.GetRegs(t.tid, &regs) != nil || regs.Orig_rax == unix.SYS_EXIT { // it ends alone
+		if ptrace.GetRegs(t.tid, &regs) != nil || int32(regs.Orig_rax) == unix.SYS_EXIT { // it ends alone
+			return false
+		}
+		// Before Linux 5.16 who dumps core waits for the others' ends behind this stop.
+		if status, err := t.ProcFile("status"); err != nil || bytes.Contains(status, []byte("\nCoreDumping:\t1")) {
 			return false
 		}
 		g = new(groupExit)
@@ -83,6 +90,7 @@ func (t *thread) awaitOthers() bool {
 	}
 	g.held = append(g.held, t.tid)
 	t.arrives()
+	w.seeLeader(t.tgid)
 	return true
 }
 
@@ -115,6 +123,26 @@ func (g *groupExit) letGo() {
 	}
 }
 
+// seeLeader looks whether the leader, if only that is awaited, has ended without a last
+// stop: the kernel would tell when those that are held have ended.
+func (w *warden) seeLeader(tgid int) {
+	g, leader := w.exits[tgid], w.threads[tgid]
+	if g == nil || g.awaited != 1 || leader == nil || !leader.awaited {
+		return
+	}
+	for range quantum / leaderPause {
+		switch leader.hostState() {
+		case 't': // to be told
+			return
+		case 'Z':
+			leader.ends()
+			return
+		}
+		time.Sleep(leaderPause)
+	}
+	leader.arrives()
+}
+
 // ends is told that the thread has ended. Where it had no last stop one that is left
 // has its list.
 func (t *thread) ends() {
@@ -125,7 +153,9 @@ func (t *thread) ends() {
 			}
 		}
 	}
+	t.through = true
 	t.arrives()
+	t.w.seeLeader(t.tgid)
 }
 
 // leaveRobust gives the robust futexes up that the thread owns.

@@ -326,6 +326,7 @@ func (w *warden) killAll() {
 	for _, g := range w.exits {
 		g.letGo() // one that dies takes no signal any more
 	}
+	clear(w.exits)
 	for _, t := range w.threads {
 		t.kill()
 	}
