@@ -16,6 +16,8 @@ import (
 type lastStops struct {
 	exitStops bool   // it has one, see stopAtExit
 	head      uint64 // of its robust list, 0 not known
+	looks     int    // for head
+	looked    uint64 // warden.steps when it was seen at the stop where it stands
 	through   bool   // that has been seen to
 	awaited   bool   // counted in a groupExit
 }
@@ -41,17 +43,23 @@ func (t *thread) stopAtExit() error {
 	return nil
 }
 
+// headLooks is at how many stops of a thread its robust list is looked for: a C library
+// tells the kernel of it before the thread's first call that stops.
+const headLooks = 4
+
 // exits reports that the thread was killed at the stop where it stood, and that its last
 // one is still to be told. Who continued it there would lose that: a thread that is
-// killed in the moment between has none, see ends.
+// killed in the moment between has none, see ends. To ask costs as much as a tenth of a
+// stop, so what the warden has done in one go since the stop counts as a moment.
 func (t *thread) exits() bool {
 	if !t.exitStops {
 		return false
 	}
-	if t.head == 0 {
+	if t.head == 0 && t.looks < headLooks {
+		t.looks++
 		t.head, _ = ptrace.RobustList(t.tid)
 	}
-	return t.killed()
+	return t.looked != t.w.steps && t.killed()
 }
 
 // atLastStop lets a thread end, with the others if they all do.

@@ -2286,6 +2286,13 @@ static void *robust_work(void *m)
 		getppid();
 }
 
+static void *robust_end(void *arg)
+{
+	while (*robust_busy < (long)arg)
+		sched_yield();
+	_exit(0);
+}
+
 static void robust_kills(void)
 {
 	enum { threads = 3, times = 60 };
@@ -2300,8 +2307,16 @@ static void robust_kills(void)
 		if (!pid) {
 			for (int i = 0; i < threads; i++) {
 				pthread_t t;
+				if (i == 0 && n % 4 > 1) /* the leader's */
+					continue;
 				pthread_create(&t, 0, robust_work, robust_at + i);
 			}
+			if (n % 4 == 2) {
+				pthread_t t;
+				pthread_create(&t, 0, robust_end, (void *)threads);
+			}
+			if (n % 4 > 1)
+				robust_work(robust_at);
 			while (*robust_busy < threads || n % 2)
 				sched_yield();
 			_exit(0);
