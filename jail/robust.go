@@ -4,6 +4,7 @@ package jail
 
 import (
 	"bytes"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -80,19 +81,17 @@ func (t *thread) awaitOthers() bool {
 		if ptrace.GetRegs(t.tid, &regs) != nil || int32(regs.Orig_rax) == unix.SYS_EXIT { // it ends alone
 			return false
 		}
+		others := slices.DeleteFunc(t.siblings(), func(o *thread) bool { return o.through })
+		if len(others) == 0 {
+			return false
+		}
 		// Before Linux 5.16 who dumps core waits for the others' ends behind this stop.
 		if status, err := t.ProcFile("status"); err != nil || bytes.Contains(status, []byte("\nCoreDumping:\t1")) {
 			return false
 		}
-		g = new(groupExit)
-		for _, o := range t.siblings() {
-			if !o.through {
-				o.awaited = true
-				g.awaited++
-			}
-		}
-		if g.awaited == 0 {
-			return false
+		g = &groupExit{awaited: len(others)}
+		for _, o := range others {
+			o.awaited = true
 		}
 		w.exits[t.tgid] = g
 	}
