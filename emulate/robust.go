@@ -34,31 +34,34 @@ func (t *Task) LeaveRobust(tid int, head uint64) bool {
 	for entry, left := h.Next, robustLimit; entry&^robustPI != head && left > 0; left-- {
 		at, next := entry&^robustPI, uint64(0)
 		err := c.ReadValue(at, &next)
-		if at != pending && !c.ownerDied(tid, at+h.Offset, entry&robustPI != 0, &owned) || err != nil {
+		if at != pending && !c.ownerDied(tid, at+h.Offset, entry&robustPI != 0, false, &owned) || err != nil {
 			return true
 		}
 		entry = next
 	}
 	if pending != 0 {
-		c.ownerDied(tid, pending+h.Offset, h.Pending&robustPI != 0, &owned)
+		c.ownerDied(tid, pending+h.Offset, h.Pending&robustPI != 0, true, &owned)
 	}
 	return true
 }
 
 // ownerDied marks the futex at addr if it is tid's. It reports false if there is
-// none that could be (handle_futex_death). All that others may do meanwhile is to set
+// none that could be (handle_futex_death). One that the thread was about to unlock may be
+// free, and who waits for it not woken yet. All that others may do meanwhile is to set
 // FUTEX_WAITERS and sleep: if that is lost, the sleeper finds out, see restartSleepers.
-func (c *Call) ownerDied(tid int, addr uint64, pi bool, owned *bool) bool {
+func (c *Call) ownerDied(tid int, addr uint64, pi, pending bool, owned *bool) bool {
 	v, err := c.word(addr)
 	if addr%4 != 0 || err != nil {
 		return false
 	}
-	if v&futexTIDMask != uint32(tid) {
+	switch {
+	case v&futexTIDMask == uint32(tid):
+		*owned = true
+		if c.WriteValue(addr, v&futexWaiters|futexOwnerDied) != nil {
+			return false
+		}
+	case v != 0 || !pending:
 		return true
-	}
-	*owned = true
-	if c.WriteValue(addr, v&futexWaiters|futexOwnerDied) != nil {
-		return false
 	}
 	if c.Sys.Repeatable && !pi {
 		if key, err := c.Task.futexKey(addr, 0); err == nil {

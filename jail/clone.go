@@ -18,7 +18,7 @@ func (t *thread) Clone(r emulate.CloneRequest) (emulate.Machine, error) {
 	if err := t.loadRegs(); err != nil {
 		return nil, err
 	}
-	if r.Flags&unix.CLONE_VFORK == 0 {
+	if r.Flags&(unix.CLONE_VFORK|unix.CLONE_THREAD) != unix.CLONE_VFORK {
 		if err := t.stopAtExit(); err != nil {
 			return nil, err
 		}

@@ -401,11 +401,11 @@ func (t *thread) become(n *newImage) {
 		}
 		t.kill()
 		t.releaseVfork()
+		t.arrives()
 	}
 	t.tid, t.tgid = n.tid, n.tid
 	w.threads[t.tid] = t
 	t.fresh, t.exited, t.regsOK = true, false, false
-	t.arrives()
 	t.lastStops = lastStops{}
 	t.waitMask, t.oldMask, t.interrupted, t.maybePending = nil, nil, false, false
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os/exec"
 	"slices"
 	"strings"
@@ -111,6 +112,29 @@ func eachFault(t *testing.T, p fault.Point, fn func(id int) error) {
 // then fails with ESRCH.
 func TestFaultKill(t *testing.T) {
 	eachFault(t, fault.Ptrace, func(tid int) error { return unix.Kill(tid, unix.SIGKILL) })
+}
+
+// TestFaultKillThreads: processes with threads are killed at requests to one of them,
+// which come when that dies already. Who waits for the process does not wait for ever.
+func TestFaultKillThreads(t *testing.T) {
+	noLeak(t)
+	watchdog(t, time.Minute)
+	restless := guestProgram(t, "restless")
+	for range times(30) {
+		var count, first atomic.Int64
+		n := 10 + rand.Int64N(100)
+		remove := fault.Inject(func(at fault.Point, tid int) error {
+			if at == fault.Ptrace && !first.CompareAndSwap(0, int64(tid)) && first.Load() != int64(tid) && count.Add(1)%n == 0 {
+				_ = unix.Kill(tid, unix.SIGKILL)
+				time.Sleep(time.Millisecond)
+			}
+			return nil
+		})
+		if got := jailed(t, &jail.Jail{}, exec.Command(restless, "endings"), policy.Prison()); got.Err != "" && got.Err != "signal: killed" { // the bell is one of them
+			t.Errorf("%+v", got)
+		}
+		remove()
+	}
 }
 
 // TestFaultMemory: each copy of guest memory fails.

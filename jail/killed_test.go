@@ -27,7 +27,7 @@ func TestKilledFromOutside(t *testing.T) {
 	}
 	script := `while :; do echo a b c | tr ' ' '\n' | sort -r | (read x; echo $x) >/dev/null; (exit 3); x=$(echo y); sleep 0.001 & wait $!; done`
 	restless := guestProgram(t, "restless")
-	ways := []string{"script", "threads", "execs", "forks", "asleep", "stops", "maps"}
+	ways := []string{"script", "threads", "execs", "forks", "asleep", "stops", "maps", "exits"}
 	killed := make(map[string]int)
 	for total := 0; total < kills; {
 		way := ways[len(killed)%len(ways)]

@@ -3,6 +3,10 @@
 package jail
 
 import (
+	"bytes"
+	"slices"
+	"time"
+
 	"golang.org/x/sys/unix"
 
 	"oubliette/internal/ptrace"
@@ -13,6 +17,8 @@ import (
 type lastStops struct {
 	exitStops bool   // it has one, see stopAtExit
 	head      uint64 // of its robust list, 0 not known
+	looks     int    // for head
+	looked    uint64 // warden.steps when it was seen at the stop where it stands
 	through   bool   // that has been seen to
 	awaited   bool   // counted in a groupExit
 }
@@ -38,17 +44,23 @@ func (t *thread) stopAtExit() error {
 	return nil
 }
 
+// headLooks is at how many stops of a thread its robust list is looked for: a C library
+// tells the kernel of it before the thread's first call that stops.
+const headLooks = 4
+
 // exits reports that the thread was killed at the stop where it stood, and that its last
 // one is still to be told. Who continued it there would lose that: a thread that is
-// killed in the moment between has none, see ends.
+// killed in the moment between has none, see ends. To ask costs as much as a tenth of a
+// stop, so what the warden has done in one go since the stop counts as a moment.
 func (t *thread) exits() bool {
 	if !t.exitStops {
 		return false
 	}
-	if t.head == 0 {
+	if t.head == 0 && t.looks < headLooks {
+		t.looks++
 		t.head, _ = ptrace.RobustList(t.tid)
 	}
-	return t.killed()
+	return t.looked != t.w.steps && t.killed()
 }
 
 // atLastStop lets a thread end, with the others if they all do.
@@ -66,23 +78,26 @@ func (t *thread) awaitOthers() bool {
 	g := w.exits[t.tgid]
 	if g == nil {
 		var regs ptrace.Regs
-		if ptrace.GetRegs(t.tid, &regs) != nil || regs.Orig_rax == unix.SYS_EXIT { // it ends alone
+		if ptrace.GetRegs(t.tid, &regs) != nil || int32(regs.Orig_rax) == unix.SYS_EXIT { // it ends alone
 			return false
 		}
-		g = new(groupExit)
-		for _, o := range t.siblings() {
-			if !o.through {
-				o.awaited = true
-				g.awaited++
-			}
-		}
-		if g.awaited == 0 {
+		others := slices.DeleteFunc(t.siblings(), func(o *thread) bool { return o.through })
+		if len(others) == 0 {
 			return false
+		}
+		// Before Linux 5.16 who dumps core waits for the others' ends behind this stop.
+		if status, err := t.ProcFile("status"); err != nil || bytes.Contains(status, []byte("\nCoreDumping:\t1")) {
+			return false
+		}
+		g = &groupExit{awaited: len(others)}
+		for _, o := range others {
+			o.awaited = true
 		}
 		w.exits[t.tgid] = g
 	}
 	g.held = append(g.held, t.tid)
 	t.arrives()
+	w.seeLeader(t.tgid)
 	return true
 }
 
@@ -115,6 +130,26 @@ func (g *groupExit) letGo() {
 	}
 }
 
+// seeLeader looks whether the leader, if only that is awaited, has ended without a last
+// stop: the kernel would tell when those that are held have ended.
+func (w *warden) seeLeader(tgid int) {
+	g, leader := w.exits[tgid], w.threads[tgid]
+	if g == nil || g.awaited != 1 || leader == nil || !leader.awaited {
+		return
+	}
+	for range quantum / leaderPause {
+		switch leader.hostState() {
+		case 't': // to be told
+			return
+		case 'Z':
+			leader.ends()
+			return
+		}
+		time.Sleep(leaderPause)
+	}
+	leader.arrives()
+}
+
 // ends is told that the thread has ended. Where it had no last stop one that is left
 // has its list.
 func (t *thread) ends() {
@@ -125,7 +160,9 @@ func (t *thread) ends() {
 			}
 		}
 	}
+	t.through = true
 	t.arrives()
+	t.w.seeLeader(t.tgid)
 }
 
 // leaveRobust gives the robust futexes up that the thread owns.

@@ -19,6 +19,7 @@ func (t *thread) syscall() {
 	if ptrace.SyscallInfo(t.tid, &t.info) != nil || t.info.Op != ptrace.OpSeccomp {
 		return // killed: its death is the next status, or the stop before
 	}
+	t.looked = w.steps
 	nr := int(int32(t.info.Nr))
 	c := &t.call
 	clear(t.seen)

@@ -143,6 +143,7 @@ func (t *thread) drain() {
 func (t *thread) kill() {
 	if t.tgid > 0 && !t.dead && !t.reaped {
 		_ = unix.Kill(t.tgid, unix.SIGKILL)
+		t.w.steps++
 		t.w.processMoves(t.tgid)
 	}
 }

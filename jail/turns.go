@@ -255,7 +255,7 @@ func (t *thread) left() {
 	}
 	for range quantum / leaderPause {
 		state := t.hostState()
-		if state == 'Z' {
+		if state == 'Z' || state == 't' && t.through {
 			break
 		}
 		if state == 't' {

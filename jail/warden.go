@@ -47,6 +47,7 @@ type warden struct {
 	doomed  map[int]*emulate.Process
 	late    map[*emulate.Process][]func() // to do after that, see afterOld
 	exits   map[int]*groupExit            // by tgid
+	steps   uint64                        // coroutines resumed, and processes killed
 	ready   []*thread                     // parked threads to resume
 	signals signalInfos
 	sent    int // signals, counted
@@ -269,6 +270,7 @@ func (w *warden) resume(t *thread) {
 		close(w.asleep)
 		w.asleep = nil
 	}
+	w.steps++
 	t.next()
 	if w.turns != nil {
 		w.turns.since = time.Now() // the kernel has had nothing to tell in the time that took
@@ -326,6 +328,7 @@ func (w *warden) killAll() {
 	for _, g := range w.exits {
 		g.letGo() // one that dies takes no signal any more
 	}
+	clear(w.exits)
 	for _, t := range w.threads {
 		t.kill()
 	}

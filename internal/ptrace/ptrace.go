@@ -3,6 +3,7 @@
 package ptrace
 
 import (
+	"encoding/binary"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -79,7 +80,8 @@ func EventMessage(tid int) (uint64, error) {
 func Killed(tid int) bool {
 	var si SigInfo
 	err := GetSigInfo(tid, &si)
-	return err == unix.ESRCH || err == nil && si.Code>>8 == unix.PTRACE_EVENT_EXIT
+	return err == unix.ESRCH || err == nil && si.Signo == int32(unix.SIGTRAP) && si.Code == int32(unix.SIGTRAP)|unix.PTRACE_EVENT_EXIT<<8 &&
+		binary.LittleEndian.Uint32(si.Fields[:]) == uint32(tid) // which no guest that sends itself such a signal knows
 }
 
 // RobustList is what tid has told set_robust_list(2), 0 nothing.

@@ -139,6 +139,54 @@ static void maps(int i) {
 	}
 }
 
+static void *busy(void *arg) {
+	switch ((long)arg) {
+	case 0: for (;;) getppid();
+	case 1: for (;;) pause();
+	case 2: forks(2);
+	case 3: threads(0);
+	}
+	return 0;
+}
+
+// last ends a process of which the leader may have ended before.
+static void *last(void *arg) {
+	char *argv[] = {self, "exit", 0};
+	nap(rand() % 1000);
+	switch ((long)arg % 3) {
+	case 0: execve(self, argv, argv + 2);
+	case 1: abort();
+	}
+	_exit(0);
+}
+
+// ending makes a process with threads that ends in one of the ways there are, and waits
+// for it.
+static void ending(long how) {
+	pid_t pid = fork();
+	if (pid == 0) {
+		pthread_t th;
+		srand(how ^ getpid());
+		for (long n = 0; n < 4; n++)
+			pthread_create(&th, 0, busy, (void *)n);
+		switch (how % 4) {
+		case 0: last((void *)(long)rand());
+		case 1: nap(rand() % 1000); kill(getpid(), SIGKILL);
+		}
+		pthread_create(&th, 0, last, (void *)(long)rand());
+		if (how % 4 == 2)
+			pthread_exit(0);
+		busy(0);
+	}
+	while (waitpid(pid, 0, 0) != pid)
+		;
+}
+
+static void exits(int i) {
+	for (;;)
+		ending(i++);
+}
+
 // killed is the exception: it ends, with its input. It kills processes while they fork.
 static void killed(void) {
 	for (int i = 0; i < 300; i++) {
@@ -184,12 +232,17 @@ static void shot(void) {
 
 int main(int argc, char **argv) {
 	static const struct { const char *name; int n; void (*fn)(int); } ways[] = {
-		{"threads", 2, threads}, {"execs", 2, execs}, {"forks", 3, forks}, {"asleep", 8, asleep}, {"stops", 2, stops}, {"maps", 3, maps}};
+		{"threads", 2, threads}, {"execs", 2, execs}, {"forks", 3, forks}, {"asleep", 8, asleep}, {"stops", 2, stops}, {"maps", 3, maps}, {"exits", 2, exits}};
 	self = argv[0];
 	if (argc == 2 && !strcmp(argv[1], "shot"))
 		shot();
 	if (argc == 3 && !strcmp(argv[2], "alone"))
 		alone();
+	if (argc == 2 && !strcmp(argv[1], "endings")) { // which end
+		for (int i = 0; i < 50; i++)
+			ending(i);
+		return 0;
+	}
 	if (argc == 2 && !strcmp(argv[1], "killed"))
 		killed();
 	if (argc > 2) // replaced

@@ -2286,6 +2286,13 @@ static void *robust_work(void *m)
 		getppid();
 }
 
+static void *robust_end(void *arg)
+{
+	while (*robust_busy < (long)arg)
+		sched_yield();
+	_exit(0);
+}
+
 static void robust_kills(void)
 {
 	enum { threads = 3, times = 60 };
@@ -2300,8 +2307,16 @@ static void robust_kills(void)
 		if (!pid) {
 			for (int i = 0; i < threads; i++) {
 				pthread_t t;
+				if (i == 0 && n % 4 > 1) /* the leader's */
+					continue;
 				pthread_create(&t, 0, robust_work, robust_at + i);
 			}
+			if (n % 4 == 2) {
+				pthread_t t;
+				pthread_create(&t, 0, robust_end, (void *)threads);
+			}
+			if (n % 4 > 1)
+				robust_work(robust_at);
 			while (*robust_busy < threads || n % 2)
 				sched_yield();
 			_exit(0);
@@ -2404,6 +2419,51 @@ static void robust_lists(void)
 	}
 }
 
+static void *robust_unlocked(void *arg)
+{
+	struct timespec ts = {3, 0};
+	long r = syscall(SYS_futex, &robust->e[0].word, FUTEX_WAIT, 0, &ts, 0, 0);
+	say("waited for what its owner was about to hand on: %s", ret(r));
+	return 0;
+}
+
+static void *robust_unlocks(void *arg)
+{
+	robust->head.list.next = &robust->head.list;
+	robust->head.futex_offset = offsetof(struct robust_entry, word);
+	robust->head.list_op_pending = &robust->e[0].list;
+	syscall(SYS_set_robust_list, &robust->head, sizeof robust->head);
+	syscall(SYS_exit, 0);
+	return 0;
+}
+
+/* exit(2), of whose number the kernel looks at 32 bits. */
+static void *wide_exit(void *arg)
+{
+	__asm__ volatile("syscall" : : "a"(1L << 32 | SYS_exit), "D"(0L) : "rcx", "r11", "memory");
+	return 0;
+}
+
+/* Ends, and what looks like one. */
+static void robust_ends(void)
+{
+	pthread_t t, u;
+	robust = shared(sizeof *robust);
+	pthread_create(&t, 0, robust_unlocked, 0);
+	msleep(50);
+	pthread_create(&u, 0, robust_unlocks, 0);
+	pthread_join(u, 0);
+	pthread_join(t, 0);
+	pthread_create(&t, 0, wide_exit, 0);
+	say("joined %s", err(pthread_join(t, 0)));
+	for (int sig = SIGTRAP; sig <= SIGUSR1; sig += SIGUSR1 - SIGTRAP) {
+		on(sig, note, 0);
+		siginfo_t si = {.si_signo = sig, .si_code = SIGTRAP | 6 << 8}; /* PTRACE_EVENT_EXIT */
+		say("queued %s", ret(syscall(SYS_rt_sigqueueinfo, getpid(), sig, &si)));
+		say("handled %d, code %#x", handled, last.si_code);
+	}
+}
+
 /* ---- */
 
 static struct twin { const char *name; void (*fn)(void); } twins[] = {
@@ -2413,7 +2473,7 @@ static struct twin { const char *name; void (*fn)(void); } twins[] = {
 	T(exec_fd), T(exec_memfd), T(exec_script), T(siginfo), T(faults), T(eintr), T(restart), T(stop_and_continue), T(ignored_signal),
 	T(masks), T(sigwaits), T(sigchld), T(timers), T(handlers), T(threads), T(thread_ends), T(thread_signals),
 	T(pidfds), T(vm_copies), T(mappings), T(remaps), T(dir_notify), T(offsets), T(pipes), T(registers), T(futexes),
-	T(robust_threads), T(robust_processes), T(robust_kills), T(robust_file), T(robust_lists),
+	T(robust_threads), T(robust_processes), T(robust_kills), T(robust_file), T(robust_lists), T(robust_ends),
 };
 
 int main(int argc, char **argv)
