@@ -21,6 +21,7 @@ type lastStops struct {
 	looked    uint64 // warden.steps when it was seen at the stop where it stands
 	through   bool   // that has been seen to
 	awaited   bool   // counted in a groupExit
+	again     bool   // Restart has made the kernel call restart_syscall(2), maybe
 }
 
 // groupExit is a host process of which all threads end. Those that stand at their last
@@ -179,6 +180,7 @@ func (t *thread) leaveRobust() {
 // Restart is see [emulate.Machine]. In a group-stop the call begins again afterwards.
 func (t *thread) Restart() {
 	if t.tid != 0 && !t.dead && !t.reaped && !t.parked && !t.listening {
+		t.again = true
 		_ = ptrace.Interrupt(t.tid)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime/pprof"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -99,6 +100,17 @@ func TestTwins(t *testing.T) { compareTwins(t, "twin") }
 // TestTerminalTwins does so with testdata/tty.c: ptys, the line discipline, job
 // control.
 func TestTerminalTwins(t *testing.T) { compareTwins(t, "tty") }
+
+// TestRestartOfOurs: that a robust futex's waiters look again is no call of the guest's.
+func TestRestartOfOurs(t *testing.T) {
+	dir := t.TempDir()
+	p := own(dir)
+	p.Calls = slices.Insert(p.Calls, 0, policy.Rule{Calls: []string{"restart_syscall"}, Action: policy.Kill})
+	want := result{Stdout: "died 180 of 180\n"}
+	if got := jailed(t, &jail.Jail{}, exec.Command(guestProgram(t, "twin"), "robust_kills"), p); got != want {
+		t.Errorf("%+v", got)
+	}
+}
 
 func compareTwins(t *testing.T, name string) {
 	program := guestProgram(t, name)
