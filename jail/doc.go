@@ -62,8 +62,8 @@
 //
 // [policy.Limits] bounds memory, tasks, descriptors, files, output, time and calls a
 // second, without cgroups: memory and CPU time of all processes together are looked
-// at, 20 times a second or up to 1,000 where little is left, the rest is counted where
-// it is used. Beyond a bound the guest gets Linux's own answer, sleeps (calls), or the
+// at, 20 times a second or up to 1,000 where little is left, memory also when calls have
+// asked for more than was left, and the rest is counted where it is used. Beyond a bound the guest gets Linux's own answer, sleeps (calls), or the
 // jail ends with a [*LimitError]; an [*ExitError] names the limits that were met, and
 // [Process.Stats] tells of each what was used and how often it was met.
 //
