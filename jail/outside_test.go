@@ -421,11 +421,11 @@ func TestUDP(t *testing.T) {
 	}
 }
 
-// TestNameServer: a name server that a rule names is asked itself, and what resolv.conf
-// names is the jail's.
-func TestNameServer(t *testing.T) {
+// answers is a UDP socket that answers each datagram, of 100 bytes at most.
+func answers(t *testing.T, answer func([]byte) []byte) net.PacketConn {
+	t.Helper()
 	p := must(net.ListenPacket("udp", "127.0.0.1:0"))
-	defer p.Close()
+	t.Cleanup(func() { _ = p.Close() })
 	go func() {
 		b := make([]byte, 100)
 		for {
@@ -433,9 +433,18 @@ func TestNameServer(t *testing.T) {
 			if err != nil {
 				return
 			}
-			_, _ = p.WriteTo(append([]byte("you said "), b[:n]...), from)
+			_, _ = p.WriteTo(answer(b[:n]), from)
 		}
 	}()
+	return p
+}
+
+func youSaid(b []byte) []byte { return append([]byte("you said "), b...) }
+
+// TestNameServer: a name server that a rule names is asked itself, and what resolv.conf
+// names is the jail's.
+func TestNameServer(t *testing.T) {
+	p := answers(t, youSaid)
 	j := &jail.Jail{Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 		if network != "udp" || address != "10.0.0.5:53" {
 			return nil, unix.EACCES
@@ -482,18 +491,7 @@ func sprayGuest(args []string) {
 // TestUDPBytes: datagrams that wait for a slow Dial are bounded, and no more counted
 // when it fails.
 func TestUDPBytes(t *testing.T) {
-	p := must(net.ListenPacket("udp", "127.0.0.1:0"))
-	defer p.Close()
-	go func() {
-		b := make([]byte, 100)
-		for {
-			n, from, err := p.ReadFrom(b)
-			if err != nil {
-				return
-			}
-			_, _ = p.WriteTo(bytes.ToUpper(b[:n]), from)
-		}
-	}()
+	p := answers(t, bytes.ToUpper)
 	j := &jail.Jail{Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 		if address != "slow.test:1" {
 			return net.Dial(network, p.LocalAddr().String())
